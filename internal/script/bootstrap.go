@@ -61,14 +61,15 @@ type Bundle struct {
 func (j Job) Bundle() (Bundle, error) {
 	switch j.Language {
 	case Bash, "":
-		b := Bundle{Program: []string{"bash"}, Bootstrap: File{"Bootstrap.sh", []byte(bootstrapBash)}, Feed: j.bashFeed()}
-		b.Files = j.files(Bash, ".sh")
-		return b, nil
+		files, err := j.files(Bash, ".sh")
+		return Bundle{[]string{"bash"}, File{"Bootstrap.sh", []byte(bootstrapBash)}, files, j.bashFeed()}, err
 	case Python:
 		feed, err := j.pythonFeed()
-		b := Bundle{Program: []string{"python3", "-u"}, Bootstrap: File{"Bootstrap.py", []byte(bootstrapPython)}, Feed: feed}
-		b.Files = j.files(Python, ".py")
-		return b, err
+		if err != nil {
+			return Bundle{}, err
+		}
+		files, err := j.files(Python, ".py")
+		return Bundle{[]string{"python3", "-u"}, File{"Bootstrap.py", []byte(bootstrapPython)}, files, feed}, err
 	}
 	return Bundle{}, fault.InvalidField("Octopus.Action.Script.Syntax", "Scripts in %q cannot be run here; use Bash or Python.", string(j.Language))
 }
@@ -140,7 +141,7 @@ const (
 )
 
 // files gives the script and the modules in its language (tentacle-protocol.md 4.5).
-func (j Job) files(l Language, ext string) []File {
+func (j Job) files(l Language, ext string) ([]File, error) {
 	var files []File
 	if j.File == "" {
 		files = append(files, File{"Script" + ext, Normalize([]byte(j.Text))})
@@ -158,6 +159,9 @@ func (j Job) files(l Language, ext string) []File {
 			continue
 		}
 		f := File{moduleName(name) + ext, Normalize([]byte(v.Text()))}
+		if base := strings.TrimSuffix(f.Name, ext); base == "" || strings.EqualFold(base, "Script") || strings.EqualFold(base, "Bootstrap") {
+			return nil, fault.InvalidField(v.Name, "The script module %q cannot be written as %s; give it another name.", name, f.Name)
+		}
 		if i, twice := taken[f.Name]; twice {
 			files[i] = f
 			continue
@@ -165,7 +169,7 @@ func (j Job) files(l Language, ext string) []File {
 		taken[f.Name] = len(files)
 		files = append(files, f)
 	}
-	return files
+	return files, nil
 }
 
 func inBrackets(name, prefix string) (string, bool) {

@@ -10,9 +10,9 @@ def decode_servicemessagevalue(value):
     return base64.b64decode(value).decode("utf-8")
 
 
-def _message(name, **attributes):
+def _message(kind, **attributes):
     said = "".join(" %s='%s'" % (k, encode_servicemessagevalue(v)) for k, v in attributes.items())
-    print("##octopus[%s%s]" % (name, said), flush=True)
+    print("##octopus[%s%s]" % (kind, said), flush=True)
 
 
 def _say(level, text):
