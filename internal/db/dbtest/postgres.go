@@ -121,13 +121,14 @@ func flock(path string, how int) (*os.File, error) {
 const keeper = `
 "$1/postgres" -D "$2/data" -k "$2" >"$2/log" 2>&1 &
 server=$!
+idle=0
 while sleep 5; do
 	kill -0 $server 2>/dev/null || break
+	if flock -n "$2.users" true; then idle=$((idle + 1)); else idle=0; fi
+	[ $idle -ge 12 ] || continue
 	(
 		flock -n 8 || exit 0
 		flock -n 9 || exit 0
-		sleep 25
-		flock -u 9; flock -n 9 || exit 0
 		kill -INT $server
 		while kill -0 $server 2>/dev/null; do sleep 0.1; done
 		rm -rf "$2/data" "$2/log"
