@@ -42,7 +42,7 @@ var mayImport = map[string][]string{
 
 	"cluster":    join(leaf, []string{"db"}),
 	"halibut":    leaf,
-	"tentacle":   leaf,
+	"tentacle":   join(leaf, []string{"halibut"}),
 	"hub":        join(leaf, []string{"halibut", "tentacle", "db", "blob", "machine", "secret"}),
 	"agent":      join(leaf, []string{"halibut", "tentacle", "script", "archive", "secret"}),
 	"convention": join(leaf, []string{"archive", "script", "variable", "secret"}),
@@ -54,6 +54,8 @@ var mayImport = map[string][]string{
 	"api":     join(noun, nouns, []string{"control", "engine/tasklog"}),
 	"web":     join(noun, nouns, []string{"control", "engine/tasklog"}),
 	"config":  leaf,
+
+	"quickstart": nil, // a client like any other
 }
 
 // inTests may be imported by tests of any package.

@@ -1,0 +1,450 @@
+package quickstart
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+)
+
+// Options are the command's flags.
+type Options struct {
+	Data   string // folder of everything this makes
+	Listen string // wanted address of the node; the next free port is taken when it is busy
+	Exit   bool   // stop after the deployments
+}
+
+// ErrFailed is a deployment that did not end well; the log above says why.
+var ErrFailed = errors.New("the deployment failed; the log above says why")
+
+// show is one run of the command.
+type show struct {
+	terminal
+	Options
+	client
+	octavo, agent string // the programs
+	comms         string // where polling agents call
+	processes     []*exec.Cmd
+}
+
+// Run does it all and, unless Exit is set, stays up until ctx ends.
+func Run(ctx context.Context, options Options) error {
+	data, err := filepath.Abs(options.Data)
+	if err != nil {
+		return err
+	}
+	options.Data = data
+	s := &show{terminal: newTerminal(os.Stdout), Options: options}
+	defer s.stop()
+	if err := s.run(ctx); err != nil {
+		return err
+	}
+	if s.Exit {
+		return nil
+	}
+	fmt.Fprintf(s, "\nServing. Ctrl-C stops; your data stays in %s.\n", s.Data)
+	<-ctx.Done()
+	return nil
+}
+
+func (s *show) run(ctx context.Context) error {
+	if err := os.MkdirAll(filepath.Join(s.Data, "logs"), 0o700); err != nil {
+		return err
+	}
+	fmt.Fprintf(s, "%s  one node, embedded database, data in %s\n\n", s.paint(bold, "Octavo quickstart"), s.Data)
+
+	since := time.Now()
+	var err error
+	if s.octavo, s.agent, err = binaries(filepath.Join(s.Data, "bin")); err != nil {
+		return err
+	}
+	s.done("binaries", "octavo and octavo-agent", since)
+
+	since = time.Now()
+	if err := s.startNode(ctx); err != nil {
+		return err
+	}
+	s.done("node", s.url, since)
+
+	p, err := s.configure(ctx)
+	if err != nil {
+		return err
+	}
+
+	since = time.Now()
+	if err := s.startAgents(ctx); err != nil {
+		return err
+	}
+	s.done("agents", "listening-agent (the node calls it), polling-agent (it calls the node)", since)
+
+	version, err := s.publish(ctx, p)
+	if err != nil {
+		return err
+	}
+	for _, environment := range []string{"Development", "Production"} {
+		if err := s.deploy(ctx, p, version, environment); err != nil {
+			return err
+		}
+	}
+	s.next(version)
+	return nil
+}
+
+// startNode starts the server, with an administrator whose key lies in the data folder.
+func (s *show) startNode(ctx context.Context) error {
+	keyFile := filepath.Join(s.Data, "quickstart.key")
+	key, err := os.ReadFile(keyFile)
+	if errors.Is(err, os.ErrNotExist) {
+		key = []byte("API-" + rand.Text())
+		err = os.WriteFile(keyFile, key, 0o600)
+	}
+	if err != nil {
+		return err
+	}
+	s.key = strings.TrimSpace(string(key))
+
+	listen, err := freeAddress(s.Listen)
+	if err != nil {
+		return err
+	}
+	if listen != s.Listen {
+		fmt.Fprintf(s, "  %s %s is taken; using %s\n", s.paint(yellow, "!"), s.Listen, listen)
+	}
+	s.comms, err = freeAddress("127.0.0.1:10943")
+	if err != nil {
+		return err
+	}
+	s.url = "http://" + listen
+	database := filepath.Join(s.Data, "octavo.db")
+	masterKey := filepath.Join(s.Data, "master.key")
+	admin := exec.CommandContext(ctx, s.octavo, "admin", "--database", database, "--master-key-file", masterKey, "--username", "admin", "--password", rand.Text(), "--api-key", s.key)
+	if out, err := admin.CombinedOutput(); err != nil {
+		return fmt.Errorf("octavo admin: %w\n%s", err, out)
+	}
+	if err := s.start("node", s.octavo, "server", "run", "--database", database, "--blobs", filepath.Join(s.Data, "blobs"), "--data", s.Data,
+		"--listen", listen, "--comms-listen", s.comms, "--node-name", "quickstart", "--master-key-file", masterKey, "--tools", filepath.Join(s.Data, "tools")); err != nil {
+		return err
+	}
+	return s.wait(ctx, "the node", func() bool {
+		response, err := http.Get(s.url + "/api")
+		if err == nil {
+			response.Body.Close()
+		}
+		return err == nil && response.StatusCode == http.StatusOK
+	})
+}
+
+// configure makes environments, lifecycle, project, variables and process through the REST API.
+func (s *show) configure(ctx context.Context) (project object, err error) {
+	since := time.Now()
+	const space = "/api/Spaces-1"
+	var environments []string
+	for _, name := range []string{"Development", "Production"} {
+		environment, err := s.ensure(ctx, space+"/environments", object{"Name": name})
+		if err != nil {
+			return nil, err
+		}
+		environments = append(environments, environment.text("Id"))
+	}
+	lifecycle, err := s.ensure(ctx, space+"/lifecycles", object{"Name": "Development, then Production", "Phases": []object{
+		{"Name": "Development", "OptionalDeploymentTargets": environments[:1]},
+		{"Name": "Production", "OptionalDeploymentTargets": environments[1:]},
+	}})
+	if err != nil {
+		return nil, err
+	}
+	group, err := s.ensure(ctx, space+"/projectgroups", object{"Name": "Quickstart"})
+	if err != nil {
+		return nil, err
+	}
+	project, err = s.ensure(ctx, space+"/projects", object{"Name": "Octavo", "ProjectGroupId": group["Id"], "LifecycleId": lifecycle["Id"]})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.setVariables(ctx, project, environments); err != nil {
+		return nil, err
+	}
+	if err := s.setProcess(ctx, project); err != nil {
+		return nil, err
+	}
+	s.done("project", `"Octavo": two steps, two environments, one lifecycle`, since)
+	return project, nil
+}
+
+func (s *show) setVariables(ctx context.Context, project object, environments []string) error {
+	path := "/api/Spaces-1/variables/" + project.text("VariableSetId")
+	var set object
+	if err := s.call(ctx, "GET", path, nil, &set); err != nil {
+		return err
+	}
+	if have, _ := set["Variables"].([]any); len(have) > 0 {
+		return nil // made by an earlier run, and perhaps changed by the user since
+	}
+	set["Variables"] = []object{
+		{"Name": "ListenAddress", "Value": "0.0.0.0:8080"},
+		{"Name": "LogLevel", "Value": "info"},
+		{"Name": "LogLevel", "Value": "debug", "Scope": object{"Environment": environments[:1]}},
+		{"Name": "LicenceKey", "Value": "not-for-anybodys-eyes", "IsSensitive": true, "Type": "Sensitive"},
+	}
+	return s.call(ctx, "PUT", path, set, nil)
+}
+
+// checkScript is the second step; it runs the program that the first one installed.
+const checkScript = `dir=$(get_octopusvariable "Octopus.Action[Install Octavo].Output.Package.InstallationDirectoryPath")
+said=$("$dir/octavo" version) || fail_step "The installed program does not run"
+set_octopusvariable "Said" "$said"
+echo "A licence key came with the variables; the log hides it: $(get_octopusvariable LicenceKey)"
+write_highlight "$dir/octavo says: $said"
+`
+
+func (s *show) setProcess(ctx context.Context, project object) error {
+	path := "/api/Spaces-1/deploymentprocesses/" + project.text("DeploymentProcessId")
+	var process object
+	if err := s.call(ctx, "GET", path, nil, &process); err != nil {
+		return err
+	}
+	if have, _ := process["Steps"].([]any); len(have) > 0 {
+		return nil
+	}
+	packageID := fmt.Sprintf("octavo-%s-%s", runtime.GOOS, runtime.GOARCH)
+	process["Steps"] = []object{
+		{
+			"Name": "Install Octavo", "Properties": object{"Octopus.Action.TargetRoles": "octavo-host"},
+			"Actions": []object{{
+				"Name": "Install Octavo", "ActionType": "Octopus.TentaclePackage",
+				"Packages": []object{{"Name": "", "PackageId": packageID, "FeedId": "feeds-builtin", "AcquisitionLocation": "Server"}},
+				"Properties": object{
+					"Octopus.Action.Package.PackageId": packageID, "Octopus.Action.Package.FeedId": "feeds-builtin",
+					"Octopus.Action.EnabledFeatures":               "Octopus.Features.SubstituteInFiles",
+					"Octopus.Action.SubstituteInFiles.TargetFiles": "octavo.yaml",
+					"Octopus.Action.Package.DownloadOnTentacle":    "False",
+				},
+			}},
+		},
+		{
+			"Name": "Check", "Properties": object{"Octopus.Action.TargetRoles": "octavo-host"},
+			"Actions": []object{{
+				"Name": "Check", "ActionType": "Octopus.Script",
+				"Properties": object{
+					"Octopus.Action.RunOnServer": "False", "Octopus.Action.Script.ScriptSource": "Inline",
+					"Octopus.Action.Script.Syntax": "Bash", "Octopus.Action.Script.ScriptBody": checkScript,
+				},
+			}},
+		},
+	}
+	return s.call(ctx, "PUT", path, process, nil)
+}
+
+// startAgents makes two agents with the agent's own commands, and registers and starts them.
+func (s *show) startAgents(ctx context.Context) error {
+	_, commsPort, _ := net.SplitHostPort(s.comms)
+	for _, name := range []string{"listening-agent", "polling-agent"} {
+		data := filepath.Join(s.Data, "agents", name)
+		register := []string{
+			"register-with", "--data", data, "--server", s.url, "--apiKey", s.key, "--name", name,
+			"--environment", "Development", "--environment", "Production", "--role", "octavo-host", "--force",
+		}
+		configure := []string{"configure", "--data", data, "--app", filepath.Join(data, "Applications")}
+		if name == "listening-agent" {
+			address, err := freeAddress("127.0.0.1:10933")
+			if err != nil {
+				return err
+			}
+			_, port, _ := net.SplitHostPort(address)
+			configure = append(configure, "--listen", address)
+			register = append(register, "--comms-style", "TentaclePassive", "--publicHostName", "127.0.0.1", "--tentacle-comms-port", port)
+		} else {
+			configure = append(configure, "--noListen")
+			register = append(register, "--comms-style", "TentacleActive", "--server-comms-address", "127.0.0.1", "--server-comms-port", commsPort)
+		}
+		for _, arguments := range [][]string{{"new-certificate", "--data", data, "--if-blank"}, configure, register} {
+			if out, err := exec.CommandContext(ctx, s.agent, arguments...).CombinedOutput(); err != nil {
+				return fmt.Errorf("octavo-agent %s: %w\n%s", arguments[0], err, out)
+			}
+		}
+		if err := s.start(name, s.agent, "run", "--data", data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// publish packs and uploads the next version, and makes a release of it.
+func (s *show) publish(ctx context.Context, project object) (version string, err error) {
+	var template struct{ NextVersionIncrement string }
+	if err := s.call(ctx, "GET", "/api/Spaces-1/deploymentprocesses/"+project.text("DeploymentProcessId")+"/template", nil, &template); err != nil {
+		return "", err
+	}
+	version = template.NextVersionIncrement
+	var page struct{ TotalResults int }
+	if err := s.call(ctx, "GET", "/api/Spaces-1/projects/"+project.text("Id")+"/releases", nil, &page); err != nil {
+		return "", err
+	}
+	if page.TotalResults == 0 {
+		version = "1.0.0"
+	}
+
+	since := time.Now()
+	archives := filepath.Join(s.Data, "packages")
+	if err := os.MkdirAll(archives, 0o755); err != nil {
+		return "", err
+	}
+	file, err := pack(archives, version, s.octavo, s.agent)
+	if err != nil {
+		return "", err
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		return "", err
+	}
+	bar := progressbar.NewOptions64(info.Size(), progressbar.OptionSetWriter(io.Discard))
+	if s.live {
+		bar = progressbar.NewOptions64(info.Size(), progressbar.OptionSetWriter(os.Stdout), progressbar.OptionShowBytes(true),
+			progressbar.OptionSetDescription("    "+filepath.Base(file)), progressbar.OptionSetWidth(30), progressbar.OptionClearOnFinish())
+	}
+	if _, err := s.upload(ctx, file, bar); err != nil && !isStatus(err, http.StatusConflict) {
+		return "", fmt.Errorf("upload %s: %w", filepath.Base(file), err)
+	}
+	s.done("package", fmt.Sprintf("%s, %.1f MB, uploaded", filepath.Base(file), float64(info.Size())/1e6), since)
+
+	since = time.Now()
+	var release struct{ ReleaseVersion string }
+	if err := s.call(ctx, "POST", "/api/Spaces-1/releases/create/v1", object{
+		"SpaceIdOrName": "Spaces-1", "ProjectName": "Octavo", "ReleaseVersion": version, "PackageVersion": version, "IgnoreIfAlreadyExists": true,
+	}, &release); err != nil {
+		return "", fmt.Errorf("create release %s: %w", version, err)
+	}
+	s.done("release", release.ReleaseVersion, since)
+	return release.ReleaseVersion, nil
+}
+
+// deploy starts one deployment and prints its log to the end.
+func (s *show) deploy(ctx context.Context, project object, version, environment string) error {
+	since := time.Now()
+	var made struct {
+		DeploymentServerTasks []struct{ DeploymentID, ServerTaskID string }
+	}
+	if err := s.call(ctx, "POST", "/api/Spaces-1/deployments/create/untenanted/v1", object{
+		"SpaceIdOrName": "Spaces-1", "ProjectName": project["Name"], "ReleaseVersion": version, "EnvironmentNames": []string{environment},
+	}, &made); err != nil {
+		return fmt.Errorf("deploy to %s: %w", environment, err)
+	}
+	if len(made.DeploymentServerTasks) != 1 {
+		return fmt.Errorf("deploy to %s: the server made %d tasks", environment, len(made.DeploymentServerTasks))
+	}
+	task := made.DeploymentServerTasks[0].ServerTaskID
+	fmt.Fprintf(s, "\n%s %s\n", s.paint(bold, fmt.Sprintf("Deploying Octavo %s to %s", version, environment)), s.paint(dim, task))
+	state, err := s.follow(ctx, &s.client, task)
+	if err != nil {
+		return err
+	}
+	if state != "Success" {
+		fmt.Fprintf(s, "\n%s after %.1f s\n", s.paint(red, state), time.Since(since).Seconds())
+		return ErrFailed
+	}
+	fmt.Fprintf(s, "\n%s in %.1f s\n", s.paint(green, state), time.Since(since).Seconds())
+	return nil
+}
+
+// next tells where everything is.
+func (s *show) next(version string) {
+	key := filepath.Join(s.Data, "quickstart.key")
+	fmt.Fprintf(s, `
+%s
+  Server     %s
+  API key    in %s (user admin)
+  Installed  %s
+  Next       curl -H "X-Octopus-ApiKey: $(cat %s)" %s/api/Spaces-1/tasks
+             curl -H "X-Octopus-ApiKey: $(cat %s)" %s/api/Spaces-1/projects/octavo/releases/%s
+             curl %s/api/swagger.json
+`, s.paint(bold, "What is where"), s.url, key, filepath.Join(s.Data, "agents", "*", "Applications"), key, s.url, key, s.url, version, s.url)
+}
+
+// start runs a program of ours beside us; its own words go to a file.
+func (s *show) start(name, program string, arguments ...string) error {
+	log, err := os.OpenFile(filepath.Join(s.Data, "logs", name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	process := exec.Command(program, arguments...)
+	process.Stdout, process.Stderr = log, log
+	process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is ours to pass on, in the right order
+	if err := process.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", name, err)
+	}
+	s.processes = append(s.processes, process)
+	return nil
+}
+
+// wait polls until a started program is ready, or has died.
+func (s *show) wait(ctx context.Context, what string, ready func() bool) error {
+	process := s.processes[len(s.processes)-1]
+	deadline := time.Now().Add(60 * time.Second)
+	for !ready() {
+		if process.Process.Signal(syscall.Signal(0)) != nil || time.Now().After(deadline) || exited(process) {
+			return fmt.Errorf("%s did not start; its last words are in %s", what, filepath.Join(s.Data, "logs"))
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	return nil
+}
+
+// exited reaps a dead child without waiting for a living one.
+func exited(process *exec.Cmd) bool {
+	var status syscall.WaitStatus
+	pid, err := syscall.Wait4(process.Process.Pid, &status, syscall.WNOHANG, nil)
+	return err == nil && pid == process.Process.Pid
+}
+
+// stop ends the agents, then the node.
+func (s *show) stop() {
+	for i := len(s.processes) - 1; i >= 0; i-- {
+		process := s.processes[i]
+		_ = process.Process.Signal(syscall.SIGTERM) // it may be gone already
+		ended := make(chan struct{})
+		go func() { _ = process.Wait(); close(ended) }()
+		select {
+		case <-ended:
+		case <-time.After(15 * time.Second):
+			_ = process.Process.Kill()
+			<-ended
+		}
+	}
+}
+
+// freeAddress is the wanted one or, if that port is taken, the next free one.
+func freeAddress(wanted string) (string, error) {
+	host, port, err := net.SplitHostPort(wanted)
+	if err != nil {
+		return "", fmt.Errorf("%q is not host:port", wanted)
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		return "", fmt.Errorf("%q is not host:port", wanted)
+	}
+	for try := range 100 {
+		address := net.JoinHostPort(host, strconv.Itoa(n+try))
+		if listener, err := net.Listen("tcp", address); err == nil {
+			return address, listener.Close()
+		}
+	}
+	return "", fmt.Errorf("no free port from %s on", wanted)
+}
