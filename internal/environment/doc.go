@@ -1,0 +1,2 @@
+// Package environment holds environments, lifecycles and tenants, and the rules of progression.
+package environment
