@@ -12,14 +12,15 @@ const module = "github.com/octavo/octavo/internal/"
 // Groups of packages that the map below names in one word.
 var (
 	nouns = []string{"project", "variable", "release", "environment", "machine", "deployment", "access", "audit"}
-	leaf  = []string{"fault", "id"}
+	leaf  = []string{"fault", "id", "crashpoint"}
 	noun  = []string{"fault", "id", "resource"}
 )
 
 // mayImport is the drawing in ARCHITECTURE.md. Adding an arrow is a reviewed line.
 var mayImport = map[string][]string{
-	"fault": nil,
-	"id":    nil,
+	"fault":      nil,
+	"crashpoint": nil,
+	"id":         nil,
 
 	"resource": leaf,
 

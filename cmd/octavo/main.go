@@ -1,0 +1,136 @@
+// Command octavo is the server and its administration commands.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/lmittmann/tint"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+
+	"github.com/octavo/octavo/internal/config"
+	"github.com/octavo/octavo/internal/fault"
+	"github.com/octavo/octavo/internal/quickstart"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := root().ExecuteContext(ctx)
+	stop()
+	if err != nil {
+		var f *fault.Fault
+		if errors.As(err, &f) && len(f.More) > 0 {
+			for _, sentence := range f.All() {
+				fmt.Fprintln(os.Stderr, "octavo:", sentence)
+			}
+		} else {
+			fmt.Fprintln(os.Stderr, "octavo:", err)
+		}
+		os.Exit(exitCode(err))
+	}
+}
+
+// exitCode is 5 for awaited work that failed, 1 for everything else.
+func exitCode(err error) int {
+	if errors.Is(err, quickstart.ErrFailed) {
+		return 5
+	}
+	return 1
+}
+
+func root() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:           "octavo",
+		Short:         "A highly available deployment-automation server",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Version:       version(),
+	}
+	server := &cobra.Command{Use: "server", Short: "The server"}
+	server.AddCommand(runCommand())
+	cmd.AddCommand(server, adminCommand(), showMasterKeyCommand(), quickstartCommand(), versionCommand(), toolCommand(), superviseCommand())
+	return cmd
+}
+
+func versionCommand() *cobra.Command {
+	return &cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs, Run: func(cmd *cobra.Command, _ []string) {
+		fmt.Fprintln(cmd.OutOrStdout(), "octavo", version())
+	}}
+}
+
+// version is the module's version in a release build, or the commit it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	for _, setting := range info.Settings {
+		if setting.Key == "vcs.revision" {
+			return "development " + setting.Value[:min(12, len(setting.Value))]
+		}
+	}
+	return "development"
+}
+
+func quickstartCommand() *cobra.Command {
+	var options quickstart.Options
+	cmd := &cobra.Command{
+		Use:   "quickstart",
+		Short: "Start a node and two agents, and deploy a real package to two environments",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return quickstart.Run(cmd.Context(), options) },
+	}
+	cmd.Flags().StringVar(&options.Data, "data", "octavo-data", "folder of everything this makes")
+	cmd.Flags().StringVar(&options.Listen, "listen", "127.0.0.1:8080", "address of the node; the next free port is taken when it is busy")
+	cmd.Flags().BoolVar(&options.Exit, "exit", false, "stop after the deployments; the exit code is 0, or 5 when one failed")
+	return cmd
+}
+
+// settingsFlags gives a command the named settings as flags (all without names), and a reader for them.
+func settingsFlags(cmd *cobra.Command, names ...string) func() (config.Server, error) {
+	wanted := map[string]bool{}
+	for _, name := range names {
+		wanted[name] = true
+	}
+	for _, s := range config.Settings(&config.Server{}) {
+		if len(names) == 0 || wanted[s.Name] {
+			cmd.Flags().String(s.Name, s.Default, fmt.Sprintf("%s (%s)", s.Help, s.Env))
+		}
+	}
+	cmd.Flags().String("config", os.Getenv("OCTAVO_CONFIG"), "YAML file of settings (OCTAVO_CONFIG)")
+	return func() (config.Server, error) {
+		given := map[string]string{}
+		cmd.Flags().Visit(func(f *pflag.Flag) { given[f.Name] = f.Value.String() })
+		file := cmd.Flags().Lookup("config").Value.String()
+		delete(given, "config")
+		var s config.Server
+		if _, err := config.Load(&s, file, given); err != nil {
+			return s, err
+		}
+		return s, s.Check()
+	}
+}
+
+// newLogger writes for a person on a terminal, else JSON or plain text as the settings say.
+func newLogger(s config.Server) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(s.LogLevel)) // checked with the settings
+	if s.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	}
+	if s.LogFormat == "auto" && term.IsTerminal(int(os.Stderr.Fd())) {
+		return slog.New(tint.NewHandler(os.Stderr, &tint.Options{Level: level, NoColor: os.Getenv("NO_COLOR") != ""}))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+}
