@@ -34,10 +34,10 @@ func (f *Folder) Low() error {
 		return nil // a total of 0 is a share that does not tell
 	}
 	return fault.Busyf("The blob store is low on space: %s of %s (%.1f %%) are free, and below %s or %.3g %% nothing new is stored. Free some space on it.",
-		bytes(free), bytes(total), percent, bytes(f.low.LowBytes), f.low.LowPercent)
+		amount(free), amount(total), percent, amount(f.low.LowBytes), f.low.LowPercent)
 }
 
-func bytes(n int64) string {
+func amount(n int64) string {
 	switch {
 	case n >= 1<<30:
 		return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
