@@ -246,7 +246,7 @@ func newCall(service, method string, params []any) (*call, error) {
 		Activity: activity, Service: service, Method: method, Params: make([]bson.RawValue, len(params)),
 	}, streams: streamsIn(params...)}
 	for i, p := range params {
-		v, err := encodeValue(p)
+		v, err := Encode(p)
 		if err != nil {
 			return nil, fmt.Errorf("parameter %d of %s.%s: %w", i+1, service, method, err)
 		}
@@ -303,7 +303,7 @@ func (c *call) result(a *answer, into any) error {
 		a.drop()
 		return nil
 	}
-	err := decodeValue(a.Result, into)
+	err := Decode(a.Result, into)
 	if err == nil {
 		err = attach(into, a.streams)
 	}

@@ -41,9 +41,9 @@ type wireError struct {
 // typed is a parameter or result that must begin with a $type (tentacle-protocol.md 1.10).
 type typed interface{ HalibutType() string }
 
-// encodeValue makes a parameter or a result of a Go value. Nil slices and maps become empty ones, since .NET
+// Encode makes a parameter or a result of a Go value. Nil slices and maps become empty ones, since .NET
 // contracts without setters take no null; nil pointers become null.
-func encodeValue(v any) (bson.RawValue, error) {
+func Encode(v any) (bson.RawValue, error) {
 	switch v := v.(type) {
 	case nil:
 		return bson.RawValue{Type: bson.TypeNull}, nil
@@ -145,8 +145,8 @@ func decodeEnvelope(doc []byte, into any) (bool, error) {
 	return true, nil
 }
 
-// decodeValue reads a parameter or a result; missing and null give the zero value.
-func decodeValue(v bson.RawValue, into any) error {
+// Decode reads a parameter or a result; missing and null give the zero value.
+func Decode(v bson.RawValue, into any) error {
 	if v.Type == 0 || v.Type == bson.TypeNull {
 		return nil
 	}

@@ -81,7 +81,7 @@ func (s *Services) answer(ctx context.Context, r *request, streams map[GUID]*Dat
 	if failure != nil {
 		return response{ID: r.ID, Error: failure}, nil
 	}
-	value, err := encodeValue(result)
+	value, err := Encode(result)
 	if err != nil {
 		s.log.ErrorContext(ctx, "cannot encode a result", "service", r.Service, "method", r.Method, "err", err)
 		return response{ID: r.ID, Error: newWireError(typeOther, "The result could not be encoded.", err.Error())}, nil
@@ -141,7 +141,7 @@ func decodeParams(ctx context.Context, t reflect.Type, params []bson.RawValue, s
 	}
 	for i, p := range params {
 		arg := reflect.New(t.In(i + 1))
-		err := decodeValue(p, arg.Interface())
+		err := Decode(p, arg.Interface())
 		if err == nil {
 			err = attach(arg.Interface(), streams)
 		}

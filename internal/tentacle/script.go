@@ -70,14 +70,14 @@ const (
 
 // Exit codes that are an agent's own (tentacle-protocol.md 2.1); the others are the script's.
 const (
-	ExitFatal          int32 = -41 // the log could not be written
-	ExitNoShell        int32 = -42 // the shell could not be started
-	ExitCanceled       int32 = -43
-	ExitMutexTimeout   int32 = -44
-	ExitUnknownScript  int32 = -45 // nothing is known about the ticket
-	ExitUnknownResult  int32 = -46 // the agent restarted while the script ran
-	ExitNoPowerShell   int32 = -47
-	ExitPodNotFound    int32 = -81
+	ExitFatal         int32 = -41 // the log could not be written
+	ExitNoShell       int32 = -42 // the shell could not be started
+	ExitCanceled      int32 = -43
+	ExitMutexTimeout  int32 = -44
+	ExitUnknownScript int32 = -45 // nothing is known about the ticket
+	ExitUnknownResult int32 = -46 // the agent restarted while the script ran
+	ExitNoPowerShell  int32 = -47
+	ExitPodNotFound   int32 = -81
 )
 
 // NoMutexTimeout is the longest wait for a mutex; it and zero mean "no limit" (tentacle-protocol.md 2.7).
