@@ -55,6 +55,7 @@ type zipEntry struct {
 	offset        int64 // of the local header, from the start of the zip
 	unixMode      uint32
 	hasMode       bool
+	dosFolder     bool // what DOS and Windows programs mark as a folder
 	mtime         time.Time
 	start, end    int64 // of all that belongs to it in the file
 	data          int64 // where its packed data begins
@@ -114,13 +115,15 @@ func readEnd(r io.ReaderAt, size int64) (directory, error) {
 		if le.Uint32(tail[i:]) != sigEnd {
 			continue
 		}
-		if i+lenEnd+int(le.Uint16(tail[i+20:])) != len(tail) {
-			continue
-		}
-		if at >= 0 {
+		fits := i+lenEnd+int(le.Uint16(tail[i+20:])) == len(tail)
+		switch {
+		case at < 0 && !fits:
+			return d, refuse("its end record is broken, or its comment holds another one.")
+		case at < 0:
+			at = i
+		case fits: // one inside a stored entry does not
 			return d, refuse("it has two end records.")
 		}
-		at = i
 	}
 	if at < 0 {
 		return d, refuse("it is not a zip, or it stops too early: its end record is missing.")
@@ -214,9 +217,12 @@ func readDirectory(r io.ReaderAt, d directory) ([]zipEntry, error) {
 		if le.Uint16(buf[34:]) != 0 && le.Uint16(buf[34:]) != math.MaxUint16 {
 			return nil, refuse("it is one part of a zip of several.")
 		}
-		if madeBy := buf[5]; madeBy == 3 || madeBy == 19 { // Unix, macOS
-			z.unixMode = le.Uint32(buf[38:]) >> 16
+		switch attributes := le.Uint32(buf[38:]); buf[5] { // made by
+		case 3, 19: // Unix, macOS
+			z.unixMode = attributes >> 16
 			z.hasMode = z.unixMode != 0
+		case 0, 11, 14: // FAT, NTFS, VFAT
+			z.dosFolder = attributes&0x10 != 0
 		}
 		if err := z.readExtra(buf[lenCentral+nameLen : lenCentral+nameLen+extraLen]); err != nil {
 			return nil, err
@@ -397,6 +403,9 @@ func (z zipEntry) entry() (entry, error) {
 			return e, refuse("entry %q is a folder with content.", shorten(z.name))
 		}
 		e.kind, e.mode = kindFolder, 0o755
+	}
+	if z.dosFolder && e.kind == kindFile {
+		return e, refuse("entry %q is a folder by its name or its mode, but not by both.", shorten(z.name))
 	}
 	if !z.hasMode {
 		return e, nil
