@@ -177,11 +177,8 @@ func readStream(r io.Reader, id GUID, length int64, dir string) (_ *DataStream, 
 	if again := int64(binary.LittleEndian.Uint64(tail[:])); again != length {
 		return nil, fmt.Errorf("data stream %s says it has %d bytes, then %d", id, length, again)
 	}
-	path := file.Name()
-	return &DataStream{
-		ID: id, Length: length, temp: path,
-		open: func() (io.ReadCloser, error) { return os.Open(path) },
-	}, nil
+	temp := &tempFile{file.Name()}
+	return &DataStream{ID: id, Length: length, temp: temp, open: temp.open}, nil
 }
 
 func closeStreams(streams map[GUID]*DataStream) {

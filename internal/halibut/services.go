@@ -15,7 +15,7 @@ import (
 )
 
 // Methods are functions of the form func(context.Context, parameters...) (result, error), or without a result.
-// A data stream among the parameters lives until the function returns; one in the result is sent after it.
+// A data stream among the parameters lives until the answer is sent; one in the result is sent with the answer.
 // The context ends when the listener or poller stops, not when the caller gives up (tentacle-protocol.md 1.17).
 type Methods map[string]any
 
@@ -76,7 +76,6 @@ const (
 
 // answer runs one call and makes its response, with the data streams to send behind it.
 func (s *Services) answer(ctx context.Context, r *request, streams map[GUID]*DataStream) (response, []*DataStream) {
-	defer closeStreams(streams) // those that no parameter took
 	result, failure := s.run(ctx, r, streams)
 	if failure != nil {
 		return response{ID: r.ID, Error: failure}, nil
@@ -99,7 +98,6 @@ func (s *Services) run(ctx context.Context, r *request, streams map[GUID]*DataSt
 		return nil, newWireError(typeNoMethod, fmt.Sprintf("Service %s::%s not found", r.Service, r.Method), "")
 	}
 	args, err := decodeParams(ctx, method.Type(), r.Params, streams)
-	defer closeArgs(args)
 	if err != nil {
 		return nil, newWireError(typeAmbiguous, fmt.Sprintf("The call of %s::%s could not be decoded: %v", r.Service, r.Method, err), "")
 	}
@@ -153,15 +151,6 @@ func decodeParams(ctx context.Context, t reflect.Type, params []bson.RawValue, s
 	return args, nil
 }
 
-// closeArgs removes the temporary files that the function left.
-func closeArgs(args []reflect.Value) {
-	for _, arg := range args[1:] {
-		for _, s := range streamsIn(arg.Interface()) {
-			_ = s.Close() // a temporary file that stays is a nuisance only
-		}
-	}
-}
-
 func newWireError(kind, message, details string) *wireError {
 	return &wireError{message, &details, &kind}
 }
@@ -195,6 +184,7 @@ func (s *Services) serveOne(ctx context.Context, link *conn, wait time.Duration,
 	if err != nil || !some {
 		return err
 	}
+	defer closeStreams(maps.Clone(streams)) // after the answer, which may hold some of them; parameters take theirs out of the map
 	answer, out := s.answer(ctx, &r, streams)
 	doc, err := encodeResponse(answer)
 	if err != nil {

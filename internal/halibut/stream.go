@@ -17,8 +17,20 @@ type DataStream struct {
 	Length int64 `bson:"length"`
 
 	open func() (io.ReadCloser, error)
-	temp string // the temporary file of a received stream, ours until Close or SaveAs
+	temp *tempFile // of a received stream
 }
+
+// tempFile is ours until Close or SaveAs; copies of a stream share it.
+type tempFile struct{ path string }
+
+func (f *tempFile) open() (io.ReadCloser, error) {
+	if f.path == "" {
+		return nil, errNoContent
+	}
+	return os.Open(f.path)
+}
+
+var errNoContent = errors.New("this data stream has no content: it was not received yet, or was closed")
 
 // HalibutType is the $type of a stream that is a parameter or a result.
 func (*DataStream) HalibutType() string { return "Halibut.DataStream, Halibut" }
@@ -50,15 +62,16 @@ func FileStream(path string) (*DataStream, error) {
 // Open reads the content from its beginning.
 func (s *DataStream) Open() (io.ReadCloser, error) {
 	if s.open == nil {
-		return nil, errors.New("this data stream has no content: it was not received yet, or was closed")
+		return nil, errNoContent
 	}
 	return s.open()
 }
 
 // SaveAs puts the content at path, replacing what is there. A received stream is moved if it can be, so it is written once.
 func (s *DataStream) SaveAs(path string, mode os.FileMode) error {
-	if s.temp != "" && os.Chmod(s.temp, mode) == nil && os.Rename(s.temp, path) == nil {
-		s.temp, s.open = "", func() (io.ReadCloser, error) { return os.Open(path) }
+	if s.temp != nil && s.temp.path != "" && os.Chmod(s.temp.path, mode) == nil && os.Rename(s.temp.path, path) == nil {
+		s.temp.path = ""
+		s.open = func() (io.ReadCloser, error) { return os.Open(path) }
 		return nil
 	}
 	return s.copyTo(path, mode)
@@ -86,10 +99,10 @@ func (s *DataStream) copyTo(path string, mode os.FileMode) error {
 
 // Close removes the temporary file of a received stream; for others it does nothing.
 func (s *DataStream) Close() error {
-	if s == nil || s.temp == "" {
+	if s == nil || s.temp == nil || s.temp.path == "" {
 		return nil
 	}
-	temp := s.temp
-	s.temp, s.open = "", nil
-	return os.Remove(temp)
+	path := s.temp.path
+	s.temp.path = ""
+	return os.Remove(path)
 }
