@@ -166,6 +166,21 @@ func (d *Dictionary) IsTrue(condition string) bool {
 	return r.Err == nil && !r.Null && Truthy(r.Text)
 }
 
+// Secrets gives the raw and the evaluated text of every sensitive value, for masking (variables.md 6).
+func (d *Dictionary) Secrets() []string {
+	var secrets []string
+	for _, e := range d.entries {
+		if !e.Sensitive || e.Value == nil || *e.Value == "" {
+			continue
+		}
+		secrets = append(secrets, *e.Value)
+		if s := d.Evaluate(*e.Value).Text; s != "" && s != *e.Value {
+			secrets = append(secrets, s)
+		}
+	}
+	return secrets
+}
+
 // Indexes gives the index texts of all variables collection[...], in the order they were set.
 func (d *Dictionary) Indexes(collection string) []string {
 	sym, ok := parseName(collection)

@@ -1,6 +1,7 @@
 package variable
 
 import (
+	"errors"
 	"math"
 	"strconv"
 	"strings"
@@ -352,7 +353,7 @@ func (r *jsonReader) number() *jsonValue {
 		r.pos++
 	}
 	s := r.src[start:r.pos]
-	if _, err := strconv.ParseFloat(s, 64); err != nil {
+	if _, err := strconv.ParseFloat(s, 64); err != nil && !errors.Is(err, strconv.ErrRange) {
 		return nil
 	}
 	return &jsonValue{kind: jsonNumber, text: s}

@@ -138,8 +138,8 @@ func (s *Scope) UnmarshalJSON(b []byte) error {
 		if i := slices.IndexFunc(fields, func(f Field) bool { return strings.EqualFold(string(f), name) }); i >= 0 {
 			f = fields[i]
 		}
-		if ids == nil {
-			ids = []string{}
+		if (*s)[f] == nil {
+			(*s)[f] = []string{}
 		}
 		(*s)[f] = append((*s)[f], ids...)
 	}

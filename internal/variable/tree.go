@@ -1,6 +1,7 @@
 package variable
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -124,4 +125,4 @@ func missingVariable(name string) error {
 	return fault.InvalidField(name, "The variable %s has no value here. Give it one whose scope includes this step and target.", name)
 }
 
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
