@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -62,10 +63,13 @@ type line struct {
 }
 
 // Supervise is the life of a supervisor: it runs the script that dir describes, once, and leaves its output and result there.
-// ready, if not nil, is told as soon as the script was started.
-func Supervise(dir string, ready io.WriteCloser) error {
+// The agent is told over a pipe, descriptor 3, as soon as the script was started.
+func Supervise(dir string) error {
+	ready := readyPipe()
+	keepToOurselves()
 	runtime.LockOSThread() // the script dies with the thread that made it, so that must be the one that lives longest
-	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGPIPE)
+	// Caught and dropped: an ignored signal would be ignored by the script as well.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	var o order
 	if ok, err := readJSON(filepath.Join(dir, "run.json"), &o); !ok || err != nil {
 		return fmt.Errorf("nothing to run in %s: %w", dir, errors.Join(err, os.ErrNotExist))
@@ -104,6 +108,25 @@ func Supervise(dir string, ready io.WriteCloser) error {
 		code = tentacle.ExitFatal
 	}
 	return errors.Join(err, s.f.Sync(), s.close(), writeResult(dir, outcome{code, time.Now().UTC(), s.lines}))
+}
+
+// keepToOurselves sees to it that the script inherits no descriptor but those it is given, wherever ours came from.
+func keepToOurselves() {
+	entries, _ := os.ReadDir("/dev/fd") // where there is none, Go's own are closed anyway
+	for _, e := range entries {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {
+			syscall.CloseOnExec(fd)
+		}
+	}
+}
+
+// readyPipe is nil when nobody gave us one; descriptor 3 is then the Go runtime's own.
+func readyPipe() io.WriteCloser {
+	var s syscall.Stat_t
+	if syscall.Fstat(3, &s) != nil || s.Mode&syscall.S_IFMT != syscall.S_IFIFO {
+		return nil
+	}
+	return os.NewFile(3, "ready")
 }
 
 // markStarted is the moment after which the script is never started again.
