@@ -33,10 +33,13 @@ CREATE TABLE script_run (
   message   TEXT NOT NULL,   -- the script's own reason of failure (fail_step)
   errors    BOOLEAN NOT NULL, -- something was written to standard error
   warnings  BOOLEAN NOT NULL,
+  incarnation BIGINT NOT NULL, -- of the claim that planned it
+  claim     BIGINT NOT NULL,
   created   BIGINT NOT NULL,
   ended     BIGINT,
   UNIQUE (task, run, part)
 );
+CREATE INDEX script_run_left ON script_run (ended) WHERE state = 'ended';
 
 -- Output variables of a task (deployments.md E9). machine is '' for run-once actions.
 CREATE TABLE output_variable (

@@ -1,0 +1,457 @@
+package cluster
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/octavo/octavo/internal/db"
+)
+
+// Handler carries one kind of task out. It may be called again for the same task, on any node, after a
+// node died, was stopped, or the task waited: it goes on from what is written. It must return soon after
+// its context ends; context.Cause tells why (ErrFenced, ErrReleased).
+type Handler func(ctx context.Context, run *Run) Outcome
+
+// Outcome is what a handler gives back: Ended, Waiting or Released.
+type Outcome interface{ outcome() }
+
+// Ended says that the task is over. Text is the reason, for people; "" after success.
+type Ended struct {
+	State State
+	Text  string
+}
+
+// Waiting says that the task waits for a person or a child, until Resume or Cancel. It holds no slot,
+// and its turn only if it must keep others out.
+type Waiting struct{ KeepTurn bool }
+
+// Released says that another run has to go on: the answer to ErrReleased.
+type Released struct{}
+
+func (Ended) outcome()    {}
+func (Waiting) outcome()  {}
+func (Released) outcome() {}
+
+// Run is one claim of a task by this node.
+type Run struct {
+	Task  Task
+	Fence Fence
+
+	cancelled chan struct{}
+}
+
+// Cancelled is closed when somebody asked for the task's cancel: end the scripts, then the task, with
+// Ended{Canceled, ...}. The run's context goes on, since that is work too.
+func (r *Run) Cancelled() <-chan struct{} { return r.cancelled }
+
+// active is a run as the dispatcher knows it; only the dispatcher touches it.
+type active struct {
+	run    *Run
+	stop   context.CancelCauseFunc
+	done   chan struct{} // the handler has returned
+	told   bool          // Cancelled is closed
+	fenced bool
+}
+
+type result struct {
+	of      *active
+	outcome Outcome
+}
+
+// session is the node's life under one epoch.
+type session struct {
+	n      *Node
+	epoch  int64
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	runs    map[*active]struct{}
+	results chan result
+	pending []result // handlers have returned; not yet written
+	kinds   []string
+	drained mark // since when the node drains; zero: it does not
+	hands   sync.WaitGroup
+}
+
+func newSession(n *Node) *session {
+	s := &session{n: n, epoch: n.Epoch(), runs: map[*active]struct{}{}, results: make(chan result)}
+	s.ctx, s.cancel = context.WithCancelCause(n.ctx)
+	for k := range n.conf.Handlers {
+		s.kinds = append(s.kinds, k)
+	}
+	slices.Sort(s.kinds)
+	return s
+}
+
+// run lives until the node is stopped, or fenced.
+func (s *session) run() {
+	ctx, end := context.WithCancel(s.ctx) // ends the helpers after the dispatcher
+	var loops sync.WaitGroup
+	loops.Go(func() { s.beating(ctx) })
+	loops.Go(func() { s.watching(ctx) })
+	leading, endLeading := context.WithCancel(ctx)
+	loops.Go(func() { s.leading(leading) })
+	go func() { // leadership is given up first
+		select {
+		case <-s.n.stopping:
+		case <-ctx.Done():
+		}
+		endLeading()
+	}()
+	s.dispatch()
+	end()
+	loops.Wait()
+	s.cancel(nil)
+}
+
+func (s *session) stopped() bool {
+	select {
+	case <-s.n.stopping:
+		return true
+	default:
+		return false
+	}
+}
+
+func (s *session) jitter(d time.Duration) time.Duration { return rand.N(d) }
+
+func (s *session) warn(ctx context.Context, what string, err error) {
+	if err != nil && ctx.Err() == nil {
+		s.n.log.WarnContext(ctx, "will try again", "what", what, "err", err)
+	}
+}
+
+// dispatch claims, starts and settles. It is one goroutine, so what this node runs is known exactly.
+func (s *session) dispatch() {
+	work, stopWork := s.n.db.Listen(queueTopic)
+	defer stopWork()
+	orders, stopOrders := s.n.db.Listen(nodeTopic(s.n.conf.Name))
+	defer stopOrders()
+	stopping, grace := s.n.stopping, (<-chan time.Time)(nil)
+	look := true // at flags and at what has ripened; also a reason to claim
+	for {
+		s.tick(look)
+		if stopping == nil && len(s.runs) == 0 {
+			return
+		}
+		look = false
+		select {
+		case <-s.ctx.Done():
+			s.abandon()
+			return
+		case <-stopping:
+			stopping, work = nil, nil
+			grace = time.After(s.n.conf.StopGrace)
+			s.letGo()
+		case <-grace:
+			s.takeBack()
+			return
+		case r := <-s.results:
+			s.pending = append(s.pending, r)
+			s.gather()
+		case <-work:
+		case <-orders:
+			look = true
+		case <-time.After(s.n.conf.Timing.Poll + s.jitter(s.n.conf.Timing.Poll/10)):
+			look = true
+		}
+	}
+}
+
+// gather takes what else is ready, so that it shares a transaction.
+func (s *session) gather() {
+	for {
+		select {
+		case r := <-s.results:
+			s.pending = append(s.pending, r)
+		default:
+			return
+		}
+	}
+}
+
+// letGo asks every run to give its task back.
+func (s *session) letGo() {
+	for a := range s.runs {
+		a.stop(ErrReleased)
+	}
+}
+
+// abandon stops every run without a word to the database, and waits for them: nothing of this epoch
+// may go on under the next one.
+func (s *session) abandon() {
+	returned := make(chan struct{})
+	go func() {
+		s.hands.Wait()
+		close(returned)
+	}()
+	for {
+		select {
+		case <-s.results:
+		case <-returned:
+			return
+		case <-time.After(10 * time.Second):
+			s.n.log.Error("a handler does not return although its context has ended; this node waits for it")
+		}
+	}
+}
+
+// takeBack releases what handlers have not given back in time, and fences them.
+func (s *session) takeBack() {
+	ctx, cancel := context.WithTimeout(s.ctx, s.n.conf.Timing.Hold)
+	defer cancel()
+	err := s.n.db.InTx(ctx, func(tx *db.Tx) error { return releaseAll(ctx, tx, s.n.conf.Name) })
+	s.warn(ctx, "release tasks at stop", err)
+	s.n.log.Error("some handlers did not return in time; their tasks are released without them", "runs", len(s.runs))
+	s.cancel(ErrFenced)
+}
+
+// tick is one transaction: write what has ended, then claim up to the free slots.
+func (s *session) tick(look bool) {
+	ctx := s.ctx
+	if ctx.Err() != nil {
+		return
+	}
+	ending := false
+	if look {
+		s.ripen(ctx)
+		var err error
+		if ending, err = s.look(ctx); err != nil {
+			s.warn(ctx, "look at this node's orders", err)
+			return
+		}
+		if len(s.pending) == 0 && !ending {
+			if ready, err := s.anyReady(ctx); err != nil || !ready {
+				s.warn(ctx, "look for work", err)
+				return
+			}
+		}
+	}
+	claiming := !s.stopped() && len(s.kinds) > 0
+	if len(s.pending) == 0 && !claiming {
+		return
+	}
+	// Turns are locked in one order, so that two nodes never wait for each other.
+	slices.SortStableFunc(s.pending, func(a, b result) int { return strings.Compare(a.of.run.Task.Turn, b.of.run.Task.Turn) })
+	var got []Task
+	err := s.n.db.Queue(ctx, func(tx *db.Tx) error {
+		got = nil
+		for _, r := range s.pending {
+			if err := s.settle(ctx, tx, r); err != nil {
+				return err
+			}
+		}
+		if !claiming {
+			return nil
+		}
+		var err error
+		if got, err = claim(ctx, tx, s.n.conf.Name, s.epoch, len(s.runs)-len(s.pending), s.kinds); err != nil || !ending {
+			return err
+		}
+		more, err := claimEnding(ctx, tx, s.n.conf.Name, s.epoch, s.kinds)
+		got = append(got, more...)
+		return err
+	})
+	if err != nil {
+		s.warn(ctx, "settle and claim", err)
+		return
+	}
+	for _, r := range s.pending {
+		delete(s.runs, r.of)
+	}
+	s.pending = nil
+	for _, t := range got { // after the commit: nothing starts that nobody owns
+		s.start(t)
+	}
+}
+
+// settle writes one handler's outcome. A fenced run has nothing to say any more.
+func (s *session) settle(ctx context.Context, tx *db.Tx, r result) error {
+	f, turn := r.of.run.Fence, r.of.run.Task.Turn
+	var err error
+	switch o := r.outcome.(type) {
+	case Ended:
+		if err = finish(ctx, tx, f, turn, o.State, o.Text); err == nil {
+			err = s.onEnd(ctx, tx, f.Task)
+		}
+	case Waiting:
+		err = wait(ctx, tx, f, turn, o.KeepTurn)
+	default:
+		err = release(ctx, tx, f)
+	}
+	if errors.Is(err, ErrFenced) {
+		return nil
+	}
+	return err
+}
+
+func (s *session) onEnd(ctx context.Context, tx *db.Tx, task string) error {
+	if s.n.conf.OnEnd == nil {
+		return nil
+	}
+	t, err := Get(ctx, tx, task)
+	if err != nil {
+		return err
+	}
+	return s.n.conf.OnEnd(ctx, tx, t)
+}
+
+// look reads what others want of this node's runs: cancels, fences, drain. It tells whether some
+// released task waits to be ended.
+func (s *session) look(ctx context.Context) (ending bool, err error) {
+	type row struct {
+		claim, incarnation int64
+		cancel             bool
+	}
+	mine := map[string]row{}
+	draining := false
+	err = s.n.db.Read(ctx, func(tx *db.Tx) error {
+		clear(mine)
+		err := tx.QueryRowContext(ctx, "SELECT draining FROM node WHERE name = $1 AND epoch = $2", s.n.conf.Name, s.epoch).Scan(&draining)
+		if errors.Is(err, sql.ErrNoRows) {
+			return errEpochLost
+		}
+		if err != nil {
+			return err
+		}
+		rows, err := tx.QueryContext(ctx, "SELECT task, incarnation, claim, cancel FROM queue WHERE node = $1 AND state = 'running'", s.n.conf.Name)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var task string
+			var r row
+			if err := rows.Scan(&task, &r.incarnation, &r.claim, &r.cancel); err != nil {
+				return err
+			}
+			mine[task] = r
+		}
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+			return err
+		}
+		return tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM queue WHERE cancel AND state = 'released')").Scan(&ending)
+	})
+	if errors.Is(err, errEpochLost) {
+		s.cancel(ErrFenced)
+	}
+	if err != nil {
+		return false, err
+	}
+	for a := range s.runs {
+		r, ours := mine[a.run.Task.Id]
+		switch {
+		case !ours || r.claim != a.run.Fence.Claim || r.incarnation != a.run.Fence.Incarnation:
+			a.fenced = true
+			a.stop(ErrFenced)
+		case r.cancel && !a.told:
+			a.told = true
+			close(a.run.cancelled)
+		}
+	}
+	switch {
+	case !draining:
+		s.drained = mark{}
+	case s.drained == mark{}:
+		s.drained = now()
+	}
+	if g := s.n.conf.DrainGrace; draining && g > 0 && s.drained.until(now()) >= g {
+		s.letGo()
+	}
+	return ending && !draining, nil
+}
+
+func (s *session) anyReady(ctx context.Context) (ready bool, err error) {
+	err = s.n.db.Read(ctx, func(tx *db.Tx) error {
+		return tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM queue r WHERE r.head AND r.state IN ('queued', 'released'))").Scan(&ready)
+	})
+	return ready, err
+}
+
+// ripen queues scheduled tasks whose time has come and ends queued ones that are too late. Any node
+// does it; who is second finds nothing to do.
+func (s *session) ripen(ctx context.Context) {
+	var ripe, late []later
+	err := s.n.db.Read(ctx, func(tx *db.Tx) (err error) {
+		if late, err = laters(ctx, tx, whereExpired); err != nil {
+			return err
+		}
+		ripe, err = laters(ctx, tx, whereRipe)
+		return err
+	})
+	s.warn(ctx, "look for scheduled tasks", err)
+	for _, l := range late {
+		err := s.n.db.InTx(ctx, func(tx *db.Tx) error {
+			ended, err := expire(ctx, tx, l)
+			if err != nil || !ended {
+				return err
+			}
+			return s.onEnd(ctx, tx, l.task)
+		})
+		s.warn(ctx, "expire "+l.task, err)
+	}
+	for _, l := range ripe {
+		err := s.n.db.InTx(ctx, func(tx *db.Tx) error { return ripen(ctx, tx, l) })
+		s.warn(ctx, "queue "+l.task, err)
+	}
+}
+
+// start runs a claimed task's handler.
+func (s *session) start(t Task) {
+	a := &active{run: &Run{Task: t, Fence: t.fence, cancelled: make(chan struct{})}, done: make(chan struct{})}
+	if t.Cancelling {
+		a.told = true
+		close(a.run.cancelled)
+	}
+	ctx, stop := context.WithCancelCause(s.ctx)
+	a.stop = stop
+	var before []<-chan struct{} // a fenced run of the same task on this very node ends first
+	for b := range s.runs {
+		if b.run.Task.Id == t.Id {
+			before = append(before, b.done)
+		}
+	}
+	s.runs[a] = struct{}{}
+	if s.stopped() {
+		stop(ErrReleased)
+	}
+	s.hands.Go(func() {
+		defer stop(nil)
+		for _, b := range before {
+			<-b
+		}
+		outcome := s.handle(ctx, a.run)
+		close(a.done)
+		select {
+		case s.results <- result{of: a, outcome: outcome}:
+		case <-s.ctx.Done():
+		}
+	})
+}
+
+// handle calls the handler. One that panics fails its task, and nothing else.
+func (s *session) handle(ctx context.Context, run *Run) (o Outcome) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.n.log.Error("a handler panicked", "task", run.Task.Id, "kind", run.Task.Kind, "panic", p, "stack", string(debug.Stack()))
+			o = Ended{State: Failed, Text: fmt.Sprintf("An internal error stopped the task. The log of node %s has the details.", s.n.conf.Name)}
+		}
+	}()
+	if ctx.Err() != nil {
+		return Released{}
+	}
+	o = s.n.conf.Handlers[run.Task.Kind](ctx, run)
+	if e, ok := o.(Ended); ok && !e.State.Ended() {
+		s.n.log.Error("a handler ended its task in a state that is no end", "task", run.Task.Id, "state", e.State)
+		o = Ended{State: Failed, Text: "An internal error: the task ended in an unknown state."}
+	}
+	return o
+}

@@ -1,0 +1,525 @@
+package cluster
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/octavo/octavo/internal/db"
+	"github.com/octavo/octavo/internal/fault"
+	"github.com/octavo/octavo/internal/id"
+)
+
+// Topics of hints. A reader may listen on TaskTopic to follow one task.
+const queueTopic = "queue"
+
+// TaskTopic is hinted at when a task changes its state.
+func TaskTopic(task string) string { return "task:" + task }
+
+func nodeTopic(node string) string { return "node:" + node }
+
+// Lanes: the order of claims before the order of places.
+const (
+	laneBegun    = 0
+	laneTop      = 1
+	lanePriority = 2
+	laneRegular  = 3
+)
+
+// Push queues a task, in the transaction of whatever it is about. Pushing a Key again gives the task
+// that the first push made, if that was the same request (reliability-and-security.md M20).
+func Push(ctx context.Context, tx *db.Tx, n NewTask) (Task, error) {
+	arguments, err := n.check()
+	if err != nil {
+		return Task{}, err
+	}
+	taskID, err := db.NextID(ctx, tx, "ServerTasks")
+	if err != nil {
+		return Task{}, err
+	}
+	_, number, _ := id.Split(taskID)
+	queueTime, lane := tx.Ms(), laneRegular
+	if n.QueueTime.After(tx.Now) {
+		queueTime = n.QueueTime.UnixMilli()
+	}
+	if n.Priority {
+		lane = lanePriority
+	}
+	turn, key, expires := text(n.Turn), text(n.Key), sql.NullInt64{}
+	if !n.QueueTimeExpiry.IsZero() {
+		expires = sql.NullInt64{Int64: n.QueueTimeExpiry.UnixMilli(), Valid: true}
+	}
+	res, err := tx.ExecContext(ctx, `INSERT INTO task (id, number, space, kind, description, search, arguments, turn, priority, push_key,
+			project, environment, tenant, runbook, batch, created, queue_time, expires, state, updated)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, 'live', $16)
+		ON CONFLICT (push_key) DO NOTHING`,
+		taskID, number, n.SpaceId, n.Kind, n.Description, strings.ToLower(n.Kind+" "+n.Description), arguments, turn, n.Priority, key,
+		n.ProjectId, n.EnvironmentId, n.TenantId, n.RunbookId, n.BatchId, tx.Ms(), queueTime, expires)
+	if err != nil {
+		return Task{}, fmt.Errorf("push: %w", err)
+	}
+	if made, err := res.RowsAffected(); err != nil {
+		return Task{}, err
+	} else if made == 0 {
+		return pushedBefore(ctx, tx, n, arguments)
+	}
+	due := queueTime <= tx.Ms()
+	if err := lockTurn(ctx, tx, n.Turn); err != nil {
+		return Task{}, err
+	}
+	place, err := db.NextNumber(ctx, tx, "place")
+	if err != nil {
+		return Task{}, err
+	}
+	// A statement of its own after the lock, so that on PostgreSQL it sees who holds the turn now.
+	var head bool
+	err = tx.QueryRowContext(ctx, `INSERT INTO queue (task, kind, turn, lane, place, state, due, head, queue_time, expires, updated)
+		VALUES ($1, $2, $3, $4, $5, 'queued', $6, $6 AND ($3 IS NULL OR NOT EXISTS (SELECT 1 FROM queue a WHERE a.turn = $3 AND a.head)), $7, $8, $9)
+		RETURNING head`, taskID, n.Kind, turn, lane, place, due, queueTime, expires, tx.Ms()).Scan(&head)
+	if err != nil {
+		return Task{}, fmt.Errorf("push: %w", err)
+	}
+	if !head && due && lane < laneRegular {
+		if err := reorder(ctx, tx, n.Turn); err != nil {
+			return Task{}, err
+		}
+	}
+	tx.Hint(queueTopic)
+	return Get(ctx, tx, taskID)
+}
+
+func (n NewTask) check() (arguments string, err error) {
+	if n.Kind == "" {
+		return "", fault.InvalidField("Name", "The task has no name. Give one such as Deploy or Health.")
+	}
+	if !n.QueueTimeExpiry.IsZero() && n.QueueTimeExpiry.Before(n.QueueTime) {
+		return "", fault.InvalidField("QueueTimeExpiry", "QueueTimeExpiry (%s) is before QueueTime (%s): the task could never start.",
+			n.QueueTimeExpiry.Format(time.RFC3339), n.QueueTime.Format(time.RFC3339))
+	}
+	if n.Arguments == nil {
+		return "{}", nil
+	}
+	b, err := json.Marshal(n.Arguments)
+	if err != nil {
+		return "", fault.Because(fault.InvalidField("Arguments", "The task's arguments are no JSON object."), err)
+	}
+	if string(b) == "null" {
+		return "{}", nil
+	}
+	if b[0] != '{' {
+		return "", fault.InvalidField("Arguments", "The task's arguments must be a JSON object, such as {\"DeploymentId\": \"Deployments-1\"}.")
+	}
+	return string(b), nil
+}
+
+func pushedBefore(ctx context.Context, tx *db.Tx, n NewTask, arguments string) (Task, error) {
+	t, err := scanTask(tx.QueryRowContext(ctx, "SELECT "+taskColumns+fromTask+"WHERE t.push_key = $1", n.Key))
+	if err != nil {
+		return Task{}, fmt.Errorf("push again: %w", err)
+	}
+	if t.Kind != n.Kind || t.SpaceId != n.SpaceId || string(t.Arguments) != arguments {
+		return Task{}, fault.Conflictf("The idempotency key was used before for another request, which made %s. Use a new key for a new request.", t.Id)
+	}
+	return t, nil
+}
+
+func text(s string) sql.NullString { return sql.NullString{String: s, Valid: s != ""} }
+
+// lockTurn lets one transaction at a time move a turn on. On PostgreSQL every later statement of the
+// transaction sees what the one before it did; SQLite's immediate transaction is that lock already.
+func lockTurn(ctx context.Context, tx *db.Tx, turn string) error {
+	if turn == "" || tx.Engine() == db.SQLite {
+		return nil
+	}
+	_, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock(791200403, hashtext($1))", turn)
+	return err
+}
+
+// lockTurnOf locks the turn of a task, which never changes, and gives it.
+func lockTurnOf(ctx context.Context, tx *db.Tx, task string) (turn string, err error) {
+	err = tx.QueryRowContext(ctx, "SELECT coalesce(turn, '') FROM task WHERE id = $1", task).Scan(&turn)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", noTask(task)
+	}
+	if err != nil {
+		return "", err
+	}
+	return turn, lockTurn(ctx, tx, turn)
+}
+
+// promote gives a turn that nobody holds to the first task that waits for it: one that has run before,
+// then by lane and place. The turn is locked.
+func promote(ctx context.Context, tx *db.Tx, turn string) error {
+	if turn == "" {
+		return nil
+	}
+	res, err := tx.ExecContext(ctx, `UPDATE queue SET head = TRUE
+		WHERE task = (SELECT b.task FROM queue b WHERE b.turn = $1 AND NOT b.head AND b.due AND b.state IN ('queued', 'released')
+				ORDER BY b.lane, b.place LIMIT 1)
+			AND NOT EXISTS (SELECT 1 FROM queue a WHERE a.turn = $1 AND a.head)`, turn)
+	if err != nil {
+		return fmt.Errorf("promote: %w", err)
+	}
+	if n, err := res.RowsAffected(); err == nil && n > 0 {
+		tx.Hint(queueTopic)
+	}
+	return nil
+}
+
+// reorder lets the first task in order be the head, unless the head has begun. The turn is locked.
+func reorder(ctx context.Context, tx *db.Tx, turn string) error {
+	if turn == "" {
+		return nil
+	}
+	if _, err := tx.ExecContext(ctx, "UPDATE queue SET head = FALSE WHERE turn = $1 AND head AND state = 'queued'", turn); err != nil {
+		return err
+	}
+	return promote(ctx, tx, turn)
+}
+
+// claim takes up to room tasks for a node: what has run before first, then by lane and place. The
+// statement locks and checks the node's own row, so that after a drain, a cap or a new epoch is
+// committed no older claim can be. busy is how many the node runs; kinds are what it can carry out.
+//
+// The two texts say the same. SQLite has one writer; PostgreSQL steps over rows that others lock, and
+// = ANY (ARRAY(...)) keeps its plan on the index whatever the statistics say (performance.md 3.11).
+func claim(ctx context.Context, tx *db.Tx, node string, epoch int64, busy int, kinds []string) ([]Task, error) {
+	if len(kinds) == 0 {
+		return nil, nil
+	}
+	args := []any{node, epoch, busy, tx.Ms()}
+	for _, k := range kinds {
+		args = append(args, k)
+	}
+	return claimed(ctx, tx, claimText(tx.Engine(), len(kinds)), args)
+}
+
+func claimText(engine db.Engine, kinds int) string {
+	if engine == db.SQLite {
+		return `UPDATE queue SET state = 'running', lane = 0, node = $1, claim = claim + 1, woken = FALSE, updated = $4,
+				started = coalesce(started, $4), incarnation = (SELECT c.incarnation FROM cluster c)
+			WHERE task IN (SELECT r.task FROM queue r WHERE r.head AND r.state IN ('queued', 'released') AND r.kind IN (` + db.List(5, kinds) + `)
+				ORDER BY r.lane, r.place
+				LIMIT coalesce((SELECT max(0, n.cap - $3) FROM node n
+					WHERE n.name = $1 AND n.epoch = $2 AND n.state = 'up' AND NOT n.draining), 0))
+			RETURNING task, lane, place`
+	}
+	return `WITH me AS MATERIALIZED (
+			SELECT n.cap FROM node n WHERE n.name = $1 AND n.epoch = $2 AND n.state = 'up' AND NOT n.draining FOR SHARE)
+		UPDATE queue SET state = 'running', lane = 0, node = $1, claim = claim + 1, woken = FALSE, updated = $4,
+			started = coalesce(started, $4), incarnation = (SELECT c.incarnation FROM cluster c)
+		WHERE task = ANY (ARRAY(SELECT r.task FROM queue r WHERE r.head AND r.state IN ('queued', 'released') AND r.kind IN (` + db.List(5, kinds) + `)
+				ORDER BY r.lane, r.place
+				LIMIT (SELECT greatest(0, me.cap - $3) FROM me) FOR NO KEY UPDATE SKIP LOCKED))
+			AND EXISTS (SELECT 1 FROM me)
+		RETURNING task, lane, place`
+}
+
+// claimEnding takes released tasks that are to be cancelled, above the cap: they are claimed to be
+// ended only. They need not hold their turn.
+func claimEnding(ctx context.Context, tx *db.Tx, node string, epoch int64, kinds []string) ([]Task, error) {
+	if len(kinds) == 0 {
+		return nil, nil
+	}
+	skip, share := "", ""
+	if tx.Engine() == db.Postgres {
+		skip, share = " FOR NO KEY UPDATE SKIP LOCKED", " FOR SHARE"
+	}
+	var up int
+	err := tx.QueryRowContext(ctx, "SELECT 1 FROM node WHERE name = $1 AND epoch = $2 AND state = 'up' AND NOT draining"+share, node, epoch).Scan(&up)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	args := []any{node, tx.Ms()}
+	for _, k := range kinds {
+		args = append(args, k)
+	}
+	return claimed(ctx, tx, `UPDATE queue SET state = 'running', lane = 0, node = $1, claim = claim + 1, woken = FALSE, updated = $2,
+			started = coalesce(started, $2), incarnation = (SELECT c.incarnation FROM cluster c)
+		WHERE task IN (SELECT r.task FROM queue r WHERE r.cancel AND r.state = 'released' AND r.kind IN (`+db.List(3, len(kinds))+`)
+			ORDER BY r.place LIMIT 16`+skip+`)
+		RETURNING task, lane, place`, args)
+}
+
+// claimed reads a claim's whole answer, then the tasks, oldest place first.
+func claimed(ctx context.Context, tx *db.Tx, query string, args []any) ([]Task, error) {
+	rows, err := tx.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, fmt.Errorf("claim: %w", err)
+	}
+	var ids []any
+	for rows.Next() {
+		var task string
+		var lane, place int64
+		if err := rows.Scan(&task, &lane, &place); err != nil {
+			rows.Close()
+			return nil, err
+		}
+		ids = append(ids, task)
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return nil, fmt.Errorf("claim: %w", err)
+	}
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	for _, task := range ids {
+		tx.Hint(TaskTopic(task.(string)))
+	}
+	return queryTasks(ctx, tx, "SELECT "+taskColumns+fromTask+"WHERE t.id IN ("+db.List(1, len(ids))+") ORDER BY q.place", ids...)
+}
+
+// finish ends a task under its fence, and lets the next one of its turn be ready.
+func finish(ctx context.Context, tx *db.Tx, f Fence, turn string, state State, reason string) error {
+	if err := lockTurn(ctx, tx, turn); err != nil {
+		return err
+	}
+	return end(ctx, tx, f.Task, turn, state, reason, held, f.Task, f.Incarnation, f.Claim)
+}
+
+// end moves a task from the queue to history if its row of queue is as where says, or gives ErrFenced.
+// The turn is locked.
+func end(ctx context.Context, tx *db.Tx, task, turn string, state State, reason, where string, args ...any) error {
+	var node string
+	var started sql.NullInt64
+	var warnings bool
+	var lines int64
+	err := tx.QueryRowContext(ctx, "DELETE FROM queue"+where+" RETURNING node, started, warnings, log_lines", args...).
+		Scan(&node, &started, &warnings, &lines)
+	if err != nil {
+		return fencedIfNone(err)
+	}
+	if _, err := tx.ExecContext(ctx, `UPDATE task SET state = $2, error = $3, node = $4, started = $5, warnings = $6, log_lines = $7, ended = $8, updated = $8
+		WHERE id = $1 AND state = 'live'`, task, state, reason, node, started, warnings, lines, tx.Ms()); err != nil {
+		return fmt.Errorf("end of %s: %w", task, err)
+	}
+	tx.Hint(TaskTopic(task))
+	return promote(ctx, tx, turn)
+}
+
+func fencedIfNone(err error) error {
+	if errors.Is(err, sql.ErrNoRows) {
+		return ErrFenced
+	}
+	return err
+}
+
+// release lets a task go under its fence; it keeps turn and place.
+func release(ctx context.Context, tx *db.Tx, f Fence) error {
+	tx.Hint(queueTopic)
+	tx.Hint(TaskTopic(f.Task))
+	return f.update(ctx, tx, "UPDATE queue SET state = 'released', updated = $4"+held, tx.Ms())
+}
+
+// wait puts a task aside under its fence: no slot, and no turn either unless it keeps it. One that was
+// resumed or cancelled meanwhile is released instead, so that no wake-up gets lost.
+func wait(ctx context.Context, tx *db.Tx, f Fence, turn string, keepTurn bool) error {
+	if err := lockTurn(ctx, tx, turn); err != nil {
+		return err
+	}
+	err := f.update(ctx, tx, `UPDATE queue SET updated = $4,
+		state = CASE WHEN woken OR cancel THEN 'released' ELSE 'waiting' END,
+		head = head AND (woken OR cancel OR $5 OR turn IS NULL)`+held, tx.Ms(), keepTurn)
+	if err != nil {
+		return err
+	}
+	tx.Hint(queueTopic)
+	tx.Hint(TaskTopic(f.Task))
+	return promote(ctx, tx, turn)
+}
+
+// Resume wakes a task that waits, for instance because its child has ended. It is claimed before
+// anything queued, once its turn is free. A task that still runs is told by not being let wait.
+func Resume(ctx context.Context, tx *db.Tx, task string) error {
+	turn, err := lockTurnOf(ctx, tx, task)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `UPDATE queue SET updated = $2,
+			woken = (state = 'running'),
+			head = head OR (state = 'waiting' AND NOT EXISTS (SELECT 1 FROM queue a WHERE a.turn = $3 AND a.head)),
+			state = CASE WHEN state = 'waiting' THEN 'released' ELSE state END
+		WHERE task = $1 AND state IN ('waiting', 'running')`, task, tx.Ms(), turn)
+	if err != nil {
+		return fmt.Errorf("resume: %w", err)
+	}
+	tx.Hint(queueTopic)
+	tx.Hint(TaskTopic(task))
+	return nil
+}
+
+// Answered says that nothing is asked of a person any more, and resumes the task.
+func Answered(ctx context.Context, tx *db.Tx, task string) error {
+	if err := Resume(ctx, tx, task); err != nil {
+		return err
+	}
+	_, err := tx.ExecContext(ctx, "UPDATE queue SET interruptions = '' WHERE task = $1", task)
+	return err
+}
+
+// Cancel cancels a task: at once when it has not begun; otherwise its handler is told, ends the scripts
+// and then the task (I8). Asking again changes nothing; a task that has ended cannot be cancelled.
+func Cancel(ctx context.Context, tx *db.Tx, task, reason string) (Task, error) {
+	turn, err := lockTurnOf(ctx, tx, task)
+	if err != nil {
+		return Task{}, err
+	}
+	err = end(ctx, tx, task, turn, Canceled, reason, " WHERE task = $1 AND state = 'queued'", task)
+	if err == nil {
+		return Get(ctx, tx, task)
+	}
+	if !errors.Is(err, ErrFenced) {
+		return Task{}, err
+	}
+	var node string
+	var state State
+	err = tx.QueryRowContext(ctx, `UPDATE queue SET cancel = TRUE, updated = $2, state = CASE WHEN state = 'waiting' THEN 'released' ELSE state END
+		WHERE task = $1 RETURNING node, state`, task, tx.Ms()).Scan(&node, &state)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return Task{}, err
+	}
+	t, getErr := Get(ctx, tx, task)
+	if getErr != nil {
+		return Task{}, getErr
+	}
+	if errors.Is(err, sql.ErrNoRows) && t.State != Canceled {
+		return Task{}, fault.Invalidf("Task %s has ended already (%s); there is nothing to cancel.", task, t.State)
+	}
+	tx.Hint(nodeTopic(node))
+	tx.Hint(queueTopic)
+	tx.Hint(TaskTopic(task))
+	return t, nil
+}
+
+// MoveToTop lets a queued task be claimed before all that were not moved; within its turn too
+// (behaviour.md 2.6).
+func MoveToTop(ctx context.Context, tx *db.Tx, task string) (Task, error) {
+	turn, err := lockTurnOf(ctx, tx, task)
+	if err != nil {
+		return Task{}, err
+	}
+	res, err := tx.ExecContext(ctx, "UPDATE queue SET lane = 1, updated = $2 WHERE task = $1 AND state = 'queued'", task, tx.Ms())
+	if err != nil {
+		return Task{}, err
+	}
+	if n, err := res.RowsAffected(); err != nil {
+		return Task{}, err
+	} else if n == 0 {
+		return Task{}, fault.Invalidf("Task %s is not queued any more, so it cannot be moved to the top.", task)
+	}
+	if err := reorder(ctx, tx, turn); err != nil {
+		return Task{}, err
+	}
+	tx.Hint(queueTopic)
+	return Get(ctx, tx, task)
+}
+
+// SetState corrects the end of a task by hand (rest-api.md 5, POST state).
+func SetState(ctx context.Context, tx *db.Tx, task string, state State, reason string) (Task, error) {
+	if state != Canceled && state != Failed && state != Success {
+		return Task{}, fault.InvalidField("State", "A task's state can be set to Canceled, Failed or Success only, not to %q.", state)
+	}
+	t, err := Get(ctx, tx, task)
+	if err != nil {
+		return Task{}, err
+	}
+	if t.State != Canceled && t.State != Failed && t.State != Success {
+		return Task{}, fault.InvalidField("State", "Only the state of a Canceled, Failed or Success task can be set; %s is %s.", task, t.Wire())
+	}
+	if t.State == state {
+		return Task{}, fault.InvalidField("State", "Task %s is %s already.", task, state)
+	}
+	if _, err := tx.ExecContext(ctx, "UPDATE task SET state = $2, error = $3, updated = $4 WHERE id = $1 AND state <> 'live'", task, state, reason, tx.Ms()); err != nil {
+		return Task{}, err
+	}
+	tx.Hint(TaskTopic(task))
+	return Get(ctx, tx, task)
+}
+
+// DeleteEnded removes ended tasks from history; live ones stay.
+func DeleteEnded(ctx context.Context, tx *db.Tx, tasks ...string) (deleted int64, err error) {
+	args := make([]any, len(tasks))
+	for i, t := range tasks {
+		args[i] = t
+	}
+	res, err := tx.ExecContext(ctx, "DELETE FROM task WHERE id IN ("+db.List(1, len(args))+") AND state <> 'live'", args...)
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
+}
+
+// later is a task whose time has come: to be queued for real, or to expire.
+type later struct{ task, turn string }
+
+func laters(ctx context.Context, tx *db.Tx, where string) ([]later, error) {
+	rows, err := tx.QueryContext(ctx, "SELECT task, coalesce(turn, '') FROM queue WHERE "+where+" LIMIT 100", tx.Ms())
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []later
+	for rows.Next() {
+		var l later
+		if err := rows.Scan(&l.task, &l.turn); err != nil {
+			return nil, err
+		}
+		out = append(out, l)
+	}
+	return out, rows.Err()
+}
+
+const (
+	whereRipe    = "NOT due AND queue_time <= $1"
+	whereExpired = "state = 'queued' AND expires <= $1"
+)
+
+// ripen queues a scheduled task whose time has come: it gets its place now. Who did it already is no error.
+func ripen(ctx context.Context, tx *db.Tx, l later) error {
+	if err := lockTurn(ctx, tx, l.turn); err != nil {
+		return err
+	}
+	place, err := db.NextNumber(ctx, tx, "place")
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `UPDATE queue SET due = TRUE, place = $2, updated = $3,
+			head = NOT EXISTS (SELECT 1 FROM queue a WHERE a.turn = $4 AND a.head)
+		WHERE task = $1 AND NOT due AND queue_time <= $3`, l.task, place, tx.Ms(), text(l.turn))
+	if err != nil {
+		return fmt.Errorf("ripen: %w", err)
+	}
+	tx.Hint(queueTopic)
+	tx.Hint(TaskTopic(l.task))
+	return reorder(ctx, tx, l.turn)
+}
+
+// expire ends a queued task that was not started in time; false when somebody was first.
+func expire(ctx context.Context, tx *db.Tx, l later) (bool, error) {
+	if err := lockTurn(ctx, tx, l.turn); err != nil {
+		return false, err
+	}
+	err := end(ctx, tx, l.task, l.turn, TimedOut, "The task was not started before its queue time expired.",
+		" WHERE task = $1 AND state = 'queued' AND expires <= $2", l.task, tx.Ms())
+	if errors.Is(err, ErrFenced) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// RaiseIncarnation is to be called when the database came back with history missing, before any node
+// starts: whatever an older owner still does is refused (I14).
+func RaiseIncarnation(ctx context.Context, tx *db.Tx) error {
+	if _, err := tx.ExecContext(ctx, "UPDATE cluster SET incarnation = incarnation + 1"); err != nil {
+		return err
+	}
+	_, err := tx.ExecContext(ctx, "UPDATE queue SET state = 'released' WHERE state = 'running'")
+	return err
+}
