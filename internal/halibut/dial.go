@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -37,13 +39,16 @@ func ParseAddress(text string, defaultPort int) (string, error) {
 	}
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		host, port = strings.Trim(address, "[]"), strconv.Itoa(defaultPort)
+		host, port = strings.TrimSuffix(strings.TrimPrefix(address, "["), "]"), strconv.Itoa(defaultPort)
 	}
-	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 || host == "" || strings.ContainsAny(host, " /@") {
+	n, err := strconv.ParseUint(port, 10, 16)
+	if _, notIP := netip.ParseAddr(host); err != nil || n == 0 || notIP != nil && !hostName.MatchString(host) {
 		return "", fmt.Errorf("%q is not an address like https://host:%d/", text, defaultPort)
 	}
-	return net.JoinHostPort(host, port), nil
+	return net.JoinHostPort(host, strconv.FormatUint(n, 10)), nil
 }
+
+var hostName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?$`)
 
 // Proxy is an HTTP proxy that is asked to CONNECT (tentacle-protocol.md 1.19).
 type Proxy struct {
