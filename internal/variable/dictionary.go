@@ -194,8 +194,8 @@ func (d *Dictionary) Indexes(collection string) []string {
 		}
 	}
 	var texts []string
-	for _, i := range n.indexes {
-		texts = append(texts, i.name)
+	for _, c := range n.indexes.list {
+		texts = append(texts, c.name)
 	}
 	return texts
 }

@@ -479,7 +479,11 @@ func (e *evaluator) items(p *path, c *scope, miss *missing) ([]*node, error) {
 		return nil, err
 	}
 	if !v.hasText {
-		return v.node.indexes, nil
+		var items []*node
+		for _, c := range v.node.indexes.list {
+			items = append(items, c.node)
+		}
+		return items, e.spend(len(items), 0)
 	}
 	j, err := e.parseJSON(v.text)
 	if err != nil {

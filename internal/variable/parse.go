@@ -96,9 +96,9 @@ func parseFile(src string) (*list, error) {
 // parseName reads a variable's name for the tree of names. It is not anchored: what follows the
 // first illegal character is ignored (variables.md 1.6).
 func parseName(name string) (*path, bool) {
-	p := parser{src: name}
+	p := &parser{src: name}
 	if strings.Contains(name, "#{") {
-		p = *newParser(name)
+		p = newParser(name)
 	}
 	sym, _, ok := p.path(0)
 	return sym, ok && !p.tooDeep
@@ -558,8 +558,23 @@ func literalIndex(s string) string {
 	}
 }
 
-// closing finds the bracket that closes the one at pos. All pairs are found in one pass.
+// closing finds the bracket that closes the one at pos. In a long text all pairs are found in one
+// pass, lest many brackets that are never closed each be followed to the end.
 func (p *parser) closing(pos int) (int, bool) {
+	if len(p.src) <= 512 {
+		depth := 0
+		for i := pos; i < len(p.src); i++ {
+			switch p.src[i] {
+			case '[':
+				depth++
+			case ']':
+				if depth--; depth == 0 {
+					return i, true
+				}
+			}
+		}
+		return pos, false
+	}
 	if p.brackets == nil {
 		p.brackets = map[int]int{}
 		var opened []int

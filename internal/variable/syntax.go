@@ -177,7 +177,12 @@ func newPath(at int, steps []step) *path {
 		p.text = steps[0].text
 		return p
 	}
+	size := 0
+	for _, s := range steps {
+		size += len(s.text) + 2
+	}
 	var b strings.Builder
+	b.Grow(size)
 	for i, s := range steps {
 		switch s.kind {
 		case identifierStep:

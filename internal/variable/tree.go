@@ -14,12 +14,48 @@ import (
 type node struct {
 	value    string
 	hasValue bool
-	name     string // of an index: its text
-	members  map[string]*node
-	indexes  []*node // in the order they were created
-	byIndex  map[string]*node
+	members  children
+	indexes  children
 
 	parsed atomic.Pointer[list] // of value, once it was needed
+}
+
+// children are nodes in the order they were created. Most places have one or two, so a map comes late.
+type children struct {
+	list  []child
+	byKey map[string]*node
+}
+
+type child struct {
+	key, name string
+	node      *node
+}
+
+const fewChildren = 8
+
+func (c *children) get(key string) *node {
+	if c.byKey != nil {
+		return c.byKey[key]
+	}
+	for i := range c.list {
+		if c.list[i].key == key {
+			return c.list[i].node
+		}
+	}
+	return nil
+}
+
+func (c *children) add(key, name string, n *node) {
+	c.list = append(c.list, child{key, name, n})
+	switch {
+	case c.byKey != nil:
+		c.byKey[key] = n
+	case len(c.list) > fewChildren:
+		c.byKey = make(map[string]*node, 4*fewChildren)
+		for _, old := range c.list {
+			c.byKey[old.key] = old.node
+		}
+	}
 }
 
 func leaf(value string) *node { return &node{value: value, hasValue: true} }
@@ -27,51 +63,44 @@ func leaf(value string) *node { return &node{value: value, hasValue: true} }
 func (n *node) child(s step) *node {
 	switch s.kind {
 	case identifierStep:
-		return n.members[s.key]
+		return n.members.get(s.key)
 	case indexStep:
-		if s.text == "*" && len(n.indexes) > 0 {
-			return n.indexes[0]
+		if s.text == "*" && len(n.indexes.list) > 0 {
+			return n.indexes.list[0].node
 		}
-		return n.byIndex[s.key]
+		return n.indexes.get(s.key)
 	}
 	return nil
 }
 
+// grow finds or makes a child; here * is an index like any other.
 func (n *node) grow(s step) *node {
-	if c := n.grown(s); c != nil {
+	kin := &n.members
+	if s.kind == indexStep {
+		kin = &n.indexes
+	}
+	c := kin.get(s.key)
+	if c != nil {
 		return c
 	}
-	if s.kind == identifierStep {
-		c := new(node)
-		if n.members == nil {
-			n.members = map[string]*node{}
-		}
-		n.members[s.key] = c
-		return c
+	c = new(node)
+	if s.kind == indexStep {
+		c.value, c.hasValue = s.text, true
 	}
-	c := leaf(s.text)
-	c.name = s.text
-	if n.byIndex == nil {
-		n.byIndex = map[string]*node{}
-	}
-	n.byIndex[s.key] = c
-	n.indexes = append(n.indexes, c)
+	kin.add(s.key, s.text, c)
 	return c
 }
 
-// grown is child without the meaning of *.
-func (n *node) grown(s step) *node {
-	if s.kind == identifierStep {
-		return n.members[s.key]
-	}
-	return n.byIndex[s.key]
-}
-
+// member puts a node in a place of its own, or of one that was there.
 func (n *node) member(name string, c *node) {
-	if n.members == nil {
-		n.members = map[string]*node{}
+	key := fold(name)
+	for i := range n.members.list {
+		if n.members.list[i].key == key {
+			n.members.list[i].node = c
+			return
+		}
 	}
-	n.members[fold(name)] = c
+	n.members.add(key, name, c)
 }
 
 // tree binds the names, once for every state of the dictionary.
