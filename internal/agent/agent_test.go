@@ -29,7 +29,10 @@ import (
 func TestMain(m *testing.M) {
 	if len(os.Args) > 2 {
 		switch os.Args[1] {
-		case "supervise":
+		case "supervise", "supervise-without-cgroup":
+			if os.Args[1] != "supervise" {
+				withoutCgroup()
+			}
 			if err := Supervise(os.Args[2]); err != nil {
 				fmt.Fprintln(os.Stderr, err)
 				os.Exit(1)
@@ -323,9 +326,16 @@ exec -a MARK sleep 1000
 `
 
 func TestCancelKillsEverybody(t *testing.T) {
+	for _, how := range []string{"supervise", "supervise-without-cgroup"} {
+		t.Run(how, func(t *testing.T) { cancelKillsEverybody(t, how) })
+	}
+}
+
+func cancelKillsEverybody(t *testing.T, how string) {
 	needProc(t)
 	a := opened(t)
-	mark := fmt.Sprintf("octavo-mark-%d", os.Getpid())
+	a.config.Supervisor[1] = how
+	mark := fmt.Sprintf("octavo-mark-%s-%d", how, os.Getpid())
 	mustStart(t, a, command("c", strings.ReplaceAll(escapes, "MARK", mark)))
 	until(t, func() bool { return tagged(t, mark) == 3 })
 	if _, err := a.cancelScript(ticket("c"), 0); err != nil {
@@ -388,8 +398,7 @@ func TestIsolation(t *testing.T) {
 	mustStart(t, a, full("first", hold, "m"))
 	pause(t, a, "first", 0)
 	mustStart(t, a, full("second", "echo second", "M")) // the same mutex: names have no case
-	other := mustStart(t, a, full("other", "echo other", "n"))
-	_ = other
+	mustStart(t, a, full("other", "echo other", "n"))
 	if _, exit := follow(t, a, "other"); exit != 0 {
 		t.Error("another mutex was not free")
 	}
@@ -421,11 +430,10 @@ func TestIsolation(t *testing.T) {
 
 func TestReadersShare(t *testing.T) {
 	a := opened(t)
-	meet := "touch " + a.config.Data + "/$0.$RANDOM; " // two that wait for each other
+	// Two that wait for each other.
 	body := func(me, you string) string {
 		return "touch " + a.config.Data + "/" + me + "; while [ ! -e " + a.config.Data + "/" + you + " ]; do sleep 0.02; done"
 	}
-	_ = meet
 	mustStart(t, a, command("r1", body("a", "b")))
 	mustStart(t, a, command("r2", body("b", "a")))
 	for _, name := range []string{"r1", "r2"} {
