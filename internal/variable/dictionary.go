@@ -27,8 +27,8 @@ type Entry struct {
 	Sensitive bool
 }
 
-// NewDictionary gives an empty one.
-func NewDictionary() *Dictionary { return &Dictionary{index: map[string]int{}} }
+// NewDictionary gives an empty one; so is the zero value.
+func NewDictionary() *Dictionary { return new(Dictionary) }
 
 // FromMap is for callers to whom order means nothing; sensitive values are Put one by one.
 func FromMap(values map[string]string) *Dictionary {
@@ -50,6 +50,9 @@ func (d *Dictionary) SetSensitive(name, value string) {
 // Put stores an entry. A name that is there keeps its place and its first spelling.
 func (d *Dictionary) Put(e Entry) {
 	d.root = nil
+	if d.index == nil {
+		d.index = map[string]int{}
+	}
 	key := fold(e.Name)
 	if i, ok := d.index[key]; ok {
 		e.Name = d.entries[i].Name

@@ -1,6 +1,7 @@
 package variable
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -83,6 +84,23 @@ func TestDictionaryOrderAndSpelling(t *testing.T) {
 	}
 	if fold("ı") == fold("i") || fold("É") != fold("é") {
 		t.Error("names fold in some culture")
+	}
+}
+
+func TestVariablesFile(t *testing.T) {
+	d := dictionary("B", "#{A}", "A", "1")
+	d.SetSensitive("S", "x")
+	d.Put(Entry{Name: "N"})
+	b, err := json.Marshal(d)
+	if want := `[{"k":"B","v":"#{A}","s":false},{"k":"A","v":"1","s":false},{"k":"S","v":"x","s":true},{"k":"N","v":null,"s":false}]`; string(b) != want || err != nil {
+		t.Fatalf("got %s, %v", b, err)
+	}
+	var back Dictionary
+	if err := json.Unmarshal(b, &back); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(slices.Collect(d.All()), slices.Collect(back.All())); diff != "" {
+		t.Error(diff)
 	}
 }
 
@@ -189,6 +207,18 @@ func TestNowInABubble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		got, err := Evaluate(`#{ | NowDateUtc}|#{ | NowDateUtc yyyy}`, NewDictionary())
 		if got != "2000-01-01T00:00:00.0000000Z|2000" || err != nil {
+			t.Errorf("got %q, %v", got, err)
+		}
+	})
+}
+
+func TestRegexInABubble(t *testing.T) {
+	d := dictionary("A", "a1b22")
+	if got, _ := Evaluate(`#{A | Replace "\d+" "-"}`, d); got != "a-b-" {
+		t.Fatalf("outside: %q", got)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		if got, err := Evaluate(`#{A | Replace "\d+" "-"}`, d); got != "a-b-" || err != nil {
 			t.Errorf("got %q, %v", got, err)
 		}
 	})
