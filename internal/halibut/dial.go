@@ -42,7 +42,8 @@ func ParseAddress(text string, defaultPort int) (string, error) {
 		host, port = strings.TrimSuffix(strings.TrimPrefix(address, "["), "]"), strconv.Itoa(defaultPort)
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
-	if _, notIP := netip.ParseAddr(host); err != nil || n == 0 || notIP != nil && !hostName.MatchString(host) {
+	ip, notIP := netip.ParseAddr(host)
+	if err != nil || n == 0 || notIP != nil && !hostName.MatchString(host) || ip.Zone() != "" && !hostName.MatchString(ip.Zone()) {
 		return "", fmt.Errorf("%q is not an address like https://host:%d/", text, defaultPort)
 	}
 	return net.JoinHostPort(host, strconv.FormatUint(n, 10)), nil
