@@ -12,7 +12,7 @@ const MaxDepth = 500
 
 // What one evaluation may cost. A legal template stays far below.
 const (
-	maxWork  = 4_000_000        // tokens and look-ups
+	maxWork  = 2_000_000        // tokens and look-ups
 	maxBytes = 64 << 20         // text written, also in between, beyond twice the template itself
 	maxRegex = 30 * time.Second // all regular expressions together
 )
@@ -232,7 +232,7 @@ func (e *evaluator) each(t *each, c *scope, out *output) error {
 		return err
 	}
 	for i, item := range items {
-		if err := e.spend(1, 0); err != nil {
+		if err := e.spend(4, 0); err != nil { // a turn builds names of its own
 			return err
 		}
 		specials := new(node)

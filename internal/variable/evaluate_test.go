@@ -171,7 +171,7 @@ func TestLimits(t *testing.T) {
 				t.Errorf("%s: no error, %d bytes", test.name, len(r.Text))
 			}
 		}
-		if took := time.Since(start); took > 20*time.Second {
+		if took := time.Since(start); took > time.Minute {
 			t.Errorf("%s: took %v", test.name, took)
 		} else {
 			t.Logf("%s: %v", test.name, took)
