@@ -27,6 +27,7 @@ import (
 type Config struct {
 	Data         string        // the directory doc.go describes
 	Supervisor   []string      // command that calls Supervise with the directory appended
+	Listen       string        // host:port; "" is what the settings say
 	Applications string        // where packages are extracted; told to scripts as TentacleApplications
 	Instance     string        // told to scripts as TentacleInstanceName
 	Version      string        // told to scripts as TentacleVersion

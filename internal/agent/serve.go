@@ -43,6 +43,9 @@ func (a *Agent) Serve(ctx context.Context, id *halibut.Identity, listening func(
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	failed := make(chan error, 1)
+	if a.config.Listen != "" {
+		settings.Listen = a.config.Listen
+	}
 	if settings.Listens() {
 		ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", settings.Listen)
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -96,6 +97,13 @@ func (s *Settings) Trust(thumbprint string) {
 		}
 	}
 	s.Servers = append(s.Servers, Server{Thumbprint: thumbprint, CommunicationStyle: Passive})
+}
+
+// Distrust forgets a server, however it was reached; false when it was not known.
+func (s *Settings) Distrust(thumbprint string) bool {
+	n := len(s.Servers)
+	s.Servers = slices.DeleteFunc(s.Servers, func(known Server) bool { return strings.EqualFold(known.Thumbprint, thumbprint) })
+	return len(s.Servers) < n
 }
 
 // PollAt adds a server that we dial, or gives the one at this address its new trust.
