@@ -38,6 +38,9 @@ var mayImport = map[string][]string{
 	"archive": leaf,
 	"script":  leaf,
 	"secret":  join(leaf, []string{"db"}),
+
+	"secret/mask": nil, // apart from secret, so that agents link no database
+
 	"store":   join(noun, nouns, []string{"db", "secret"}),
 	"feed":    join(noun, []string{"db", "blob", "archive", "release"}),
 
@@ -45,10 +48,10 @@ var mayImport = map[string][]string{
 	"halibut":    leaf,
 	"tentacle":   join(leaf, []string{"halibut"}),
 	"hub":        join(leaf, []string{"halibut", "tentacle", "db", "blob", "machine", "secret"}),
-	"agent":      join(leaf, []string{"halibut", "tentacle", "script", "archive", "secret"}),
-	"convention": join(leaf, []string{"archive", "script", "variable", "secret"}),
+	"agent":      join(leaf, []string{"halibut", "tentacle", "script", "archive", "secret/mask"}),
+	"convention": join(leaf, []string{"archive", "script", "variable", "secret/mask"}),
 
-	"engine":         join(noun, nouns, []string{"engine/tasklog", "control", "cluster", "hub", "store", "feed", "tentacle", "script", "convention", "db", "blob", "secret"}),
+	"engine":         join(noun, nouns, []string{"engine/tasklog", "control", "cluster", "hub", "store", "feed", "tentacle", "script", "convention", "db", "blob", "secret", "secret/mask"}),
 	"engine/tasklog": join(leaf, []string{"db", "blob", "cluster"}),
 
 	"control": join(noun, nouns, []string{"store", "cluster", "hub", "feed", "secret", "db"}),
