@@ -289,11 +289,11 @@ func newCertificateCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		make := agent.NewIdentity
+		get := agent.NewIdentity
 		if *ifBlank {
-			make = agent.LoadIdentity
+			get = agent.LoadIdentity
 		}
-		id, err := make(dir)
+		id, err := get(dir)
 		if err == nil {
 			fmt.Fprintln(cmd.OutOrStdout(), id.Thumbprint)
 		}

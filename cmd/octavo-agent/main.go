@@ -65,7 +65,7 @@ func otherSpellings(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 	known := map[string]string{
 		"apikey": "apiKey", "api-key": "apiKey", "publicHostName": "public-hostname", "env": "environment", "environments": "environment",
 		"roles": "role", "tenants": "tenant", "tenanttags": "tenanttag", "tentacle-comms-port": "port", "noListen": "no-listen",
-		"pollingConnectionCount": "polling-connections", "listenIpAddress": "listen", "home": "data", "workerpool": "worker-pool", "app": "applications",
+		"pollingConnectionCount": "polling-connections", "home": "data", "workerpool": "worker-pool", "app": "applications",
 	}
 	if other, ok := known[name]; ok {
 		name = other

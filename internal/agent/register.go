@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -109,6 +110,9 @@ func Register(ctx context.Context, data string, id *halibut.Identity, r Registra
 	err = UpdateSettings(data, func(s *Settings) error {
 		if r.Style == Active {
 			s.PollAt(polled)
+			if len(r.WorkerPools) > 0 && s.PollingConnections == 0 {
+				s.PollingConnections = max(5, runtime.NumCPU()) // a worker does more than one thing at a time (tentacle-protocol.md 1.7)
+			}
 		} else {
 			s.Trust(thumbprint)
 		}

@@ -46,7 +46,7 @@ func (a *Agent) Serve(ctx context.Context, id *halibut.Identity, listening func(
 	if a.config.Listen != "" {
 		settings.Listen = a.config.Listen
 	}
-	if settings.Listens() {
+	if settings.Listens() || a.config.Listen != "" {
 		ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", settings.Listen)
 		if err != nil {
 			return fault.Because(fault.InvalidField("listen", "Cannot listen on %s: %v. `configure --listen` chooses another address.", settings.Listen, err), err)
