@@ -68,6 +68,19 @@ func join(doc, owned string) (resource.Object, error) {
 	return o, nil
 }
 
+// Load reads a document of any kind, by its id.
+func Load(ctx context.Context, tx *db.Tx, docID string) (resource.Object, error) {
+	var doc, owned string
+	err := tx.QueryRowContext(ctx, `SELECT doc, owned FROM document WHERE id = $1`, docID).Scan(&doc, &owned)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, fault.NotFoundf("The resource '%s' was not found.", docID)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", docID, err)
+	}
+	return join(doc, owned)
+}
+
 // View reads a document of any kind, by its id, as a struct.
 func View[T any](ctx context.Context, tx *db.Tx, docID string) (T, error) {
 	var t T
@@ -91,9 +104,12 @@ func View[T any](ctx context.Context, tx *db.Tx, docID string) (T, error) {
 // Insert stores a new one and gives back what is stored: with its Id (unless the caller set one), slug and space.
 func Insert(ctx context.Context, tx *db.Tx, k *resource.Kind, space string, o resource.Object) (resource.Object, error) {
 	o = maps.Clone(o)
-	number, err := db.NextNumber(ctx, tx, k.Prefix)
-	if err != nil {
-		return nil, err
+	prefix, number, ok := id.Split(o.Text("Id"))
+	if !ok || prefix != k.Prefix { // an id the caller did not draw from this kind's source
+		var err error
+		if number, err = db.NextNumber(ctx, tx, k.Prefix); err != nil {
+			return nil, err
+		}
 	}
 	if o.Text("Id") == "" {
 		o["Id"] = id.New(k.Prefix, number)
@@ -399,4 +415,20 @@ func distinct(in []string, as func(string) string) []string {
 		}
 	}
 	return out
+}
+
+// DeleteSpace removes every document of a space. Nothing outside it refers to them, since a space sees only itself.
+func DeleteSpace(ctx context.Context, tx *db.Tx, space string) error {
+	if space == "" {
+		return errors.New("no space named")
+	}
+	for _, q := range []string{
+		`DELETE FROM reference WHERE document IN (SELECT id FROM document WHERE space = $1)`,
+		`DELETE FROM document WHERE space = $1`,
+	} {
+		if _, err := tx.ExecContext(ctx, q, space); err != nil {
+			return fmt.Errorf("delete the space %s: %w", space, err)
+		}
+	}
+	return nil
 }

@@ -1,0 +1,216 @@
+package control
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/octavo/octavo/internal/cluster"
+	"github.com/octavo/octavo/internal/db"
+	"github.com/octavo/octavo/internal/fault"
+)
+
+// The kinds of task a client may push itself, with POST tasks. What runs them is the engine's.
+var taskKinds = []string{"Health"}
+
+// Tasks lists tasks, how many there are, and how many of each state (rest-api.md 5).
+func (c *Control) Tasks(ctx context.Context, f cluster.Filter) (tasks []cluster.Task, total int, counts map[string]int, err error) {
+	err = c.DB.Read(ctx, func(tx *db.Tx) error {
+		if tasks, err = cluster.List(ctx, tx, f); err != nil {
+			return err
+		}
+		if total, err = cluster.Count(ctx, tx, f); err != nil {
+			return err
+		}
+		counts, err = cluster.Counts(ctx, tx, f)
+		return err
+	})
+	return tasks, total, counts, err
+}
+
+// Task reads one; one of another space than the one asked for is not there.
+func (c *Control) Task(ctx context.Context, space, id string) (cluster.Task, error) {
+	var t cluster.Task
+	err := c.DB.Read(ctx, func(tx *db.Tx) (err error) {
+		t, err = taskOf(ctx, tx, space, id)
+		return err
+	})
+	return t, err
+}
+
+func taskOf(ctx context.Context, tx *db.Tx, space, id string) (cluster.Task, error) {
+	t, err := cluster.Get(ctx, tx, canonicalTask(id))
+	if fault.KindOf(err) == fault.NotFound || (err == nil && space != "" && t.SpaceId != "" && t.SpaceId != space) {
+		return t, fault.NotFoundf("The resource '%s' was not found.", id)
+	}
+	return t, err
+}
+
+func canonicalTask(id string) string {
+	const prefix = "ServerTasks-"
+	if len(id) > len(prefix) && strings.EqualFold(id[:len(prefix)], prefix) {
+		return prefix + id[len(prefix):]
+	}
+	return id
+}
+
+// WhyWaiting says what a task waits for, or "".
+func (c *Control) WhyWaiting(ctx context.Context, id string) (why string, err error) {
+	err = c.DB.Read(ctx, func(tx *db.Tx) error {
+		why, err = cluster.Why(ctx, tx, id)
+		return err
+	})
+	return why, err
+}
+
+// change does something to a task and writes the event of it.
+func (c *Control) changeTask(ctx context.Context, space, id, category, verb string, do func(*db.Tx, string) (cluster.Task, error)) (cluster.Task, error) {
+	var t cluster.Task
+	err := c.DB.InTx(ctx, func(tx *db.Tx) error {
+		old, err := taskOf(ctx, tx, space, id)
+		if err != nil {
+			return err
+		}
+		if t, err = do(tx, old.Id); err != nil {
+			return err
+		}
+		return Event(ctx, tx, old.SpaceId, category, "Task "+old.Description+" "+verb, old.Id)
+	})
+	return t, err
+}
+
+// CancelTask cancels a task: at once when it has not begun, else as soon as its scripts have been ended.
+func (c *Control) CancelTask(ctx context.Context, space, id string) (cluster.Task, error) {
+	return c.changeTask(ctx, space, id, "TaskCanceled", "was canceled", func(tx *db.Tx, id string) (cluster.Task, error) {
+		return cluster.Cancel(ctx, tx, id, "The task was canceled by a user.")
+	})
+}
+
+// Prioritize moves a queued task to the top.
+func (c *Control) Prioritize(ctx context.Context, space, id string) (cluster.Task, error) {
+	return c.changeTask(ctx, space, id, "TaskPrioritized", "was moved to the top of the queue", func(tx *db.Tx, id string) (cluster.Task, error) {
+		return cluster.MoveToTop(ctx, tx, id)
+	})
+}
+
+// SetTaskState corrects the end of a task by hand.
+func (c *Control) SetTaskState(ctx context.Context, space, id, state, reason string) (cluster.Task, error) {
+	if strings.TrimSpace(reason) == "" {
+		return cluster.Task{}, fault.InvalidField("Reason", "Please say why the state of the task is changed (Reason).")
+	}
+	return c.changeTask(ctx, space, id, "TaskStateChanged", "was set to "+state+": "+reason, func(tx *db.Tx, id string) (cluster.Task, error) {
+		return cluster.SetState(ctx, tx, id, cluster.State(state), reason)
+	})
+}
+
+// QueuedBehind lists what a task waits for.
+func (c *Control) QueuedBehind(ctx context.Context, space, id string, skip, take int) (tasks []cluster.Task, total int, err error) {
+	err = c.DB.Read(ctx, func(tx *db.Tx) error {
+		t, err := taskOf(ctx, tx, space, id)
+		if err != nil {
+			return err
+		}
+		tasks, total, err = cluster.QueuedBehind(ctx, tx, t.Id, skip, take)
+		return err
+	})
+	return tasks, total, err
+}
+
+// NewTask is what POST tasks takes.
+type NewTask struct {
+	Name            string
+	Description     string
+	SpaceId         string
+	Arguments       map[string]any
+	QueueTime       *time.Time
+	QueueTimeExpiry *time.Time
+}
+
+// PushTask queues a task a client asks for by name.
+func (c *Control) PushTask(ctx context.Context, space string, n NewTask) (cluster.Task, error) {
+	i := slices.IndexFunc(taskKinds, func(k string) bool { return strings.EqualFold(k, n.Name) })
+	if i < 0 {
+		return cluster.Task{}, fault.InvalidField("Name", "Tasks of the name '%s' cannot be created; those of %s can. Deployments are created with POST deployments/create/untenanted/v1.", n.Name, strings.Join(taskKinds, ", "))
+	}
+	push := cluster.NewTask{SpaceId: space, Kind: taskKinds[i], Description: n.Description, Arguments: n.Arguments}
+	if push.Description == "" {
+		push.Description = "Health check"
+	}
+	if n.QueueTime != nil {
+		push.QueueTime = *n.QueueTime
+	}
+	if n.QueueTimeExpiry != nil {
+		push.QueueTimeExpiry = *n.QueueTimeExpiry
+	}
+	var t cluster.Task
+	err := c.DB.InTx(ctx, func(tx *db.Tx) (err error) {
+		if t, err = cluster.Push(ctx, tx, push); err != nil {
+			return err
+		}
+		return Event(ctx, tx, space, "Queued", "Task "+t.Description+" was queued", t.Id)
+	})
+	return t, err
+}
+
+// noLiveTask refuses to take away what a task still works on.
+func (c *Control) noLiveTask(ctx context.Context, tx *db.Tx, what, id, name string) error {
+	live := true
+	f := cluster.Filter{Active: &live}
+	if what == "space" {
+		f.Spaces = []string{id}
+	} else {
+		f.Projects = []string{id}
+	}
+	n, err := cluster.Count(ctx, tx, f)
+	if err == nil && n > 0 {
+		err = fault.Invalidf("The %s '%s' cannot be deleted while %d of its tasks have not ended. Wait for them, or cancel them.", what, name, n)
+	}
+	return err
+}
+
+// Nodes lists the nodes of the cluster.
+func (c *Control) Nodes(ctx context.Context) (nodes []cluster.NodeInfo, err error) {
+	err = c.DB.Read(ctx, func(tx *db.Tx) error {
+		nodes, err = cluster.Nodes(ctx, tx)
+		return err
+	})
+	return nodes, err
+}
+
+// GetNode reads one by its name or id; "" is this node.
+func (c *Control) GetNode(ctx context.Context, id string) (node cluster.NodeInfo, err error) {
+	if id == "" {
+		id = c.Node
+	}
+	err = c.DB.Read(ctx, func(tx *db.Tx) error {
+		node, err = cluster.GetNode(ctx, tx, id)
+		return err
+	})
+	return node, err
+}
+
+// SetNode changes a node's task cap, and drains it or lets it work again.
+func (c *Control) SetNode(ctx context.Context, id string, taskCap *int, draining *bool) (node cluster.NodeInfo, err error) {
+	err = c.DB.InTx(ctx, func(tx *db.Tx) error {
+		if node, err = cluster.SetNode(ctx, tx, id, taskCap, draining); err != nil {
+			return err
+		}
+		return Event(ctx, tx, "", "Modified", "Node "+node.Name+" was changed", node.Id())
+	})
+	return node, err
+}
+
+// DeleteNode forgets a node that does not run any more.
+func (c *Control) DeleteNode(ctx context.Context, id string) error {
+	return c.DB.InTx(ctx, func(tx *db.Tx) error {
+		node, err := cluster.GetNode(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		if err := cluster.DeleteNode(ctx, tx, id); err != nil {
+			return err
+		}
+		return Event(ctx, tx, "", "Deleted", "Node "+node.Name+" was deleted", node.Id())
+	})
+}
