@@ -1,320 +1,136 @@
 package access
 
-// Permissions, in the words of the wire. Roles grant them in a space, on the server, or in both.
+import "context"
+
+// Permission names what a caller must be allowed to do; the words are the reference's, since clients print them.
+type Permission string
+
+// Two permissions that are no right at all, so that a route must say it wants nobody in particular.
 const (
-	AccountCreate                     = "AccountCreate"
-	AccountDelete                     = "AccountDelete"
-	AccountEdit                       = "AccountEdit"
-	AccountView                       = "AccountView"
-	ActionTemplateCreate              = "ActionTemplateCreate"
-	ActionTemplateDelete              = "ActionTemplateDelete"
-	ActionTemplateEdit                = "ActionTemplateEdit"
-	ActionTemplateView                = "ActionTemplateView"
-	AdministerSystem                  = "AdministerSystem"
-	ArtifactCreate                    = "ArtifactCreate"
-	ArtifactDelete                    = "ArtifactDelete"
-	ArtifactEdit                      = "ArtifactEdit"
-	ArtifactView                      = "ArtifactView"
-	BuildInformationAdminister        = "BuildInformationAdminister"
-	BuildInformationPush              = "BuildInformationPush"
-	BuiltInFeedAdminister             = "BuiltInFeedAdminister"
-	BuiltInFeedDownload               = "BuiltInFeedDownload"
-	BuiltInFeedPush                   = "BuiltInFeedPush"
-	CertificateCreate                 = "CertificateCreate"
-	CertificateDelete                 = "CertificateDelete"
-	CertificateEdit                   = "CertificateEdit"
-	CertificateExportPrivateKey       = "CertificateExportPrivateKey"
-	CertificateView                   = "CertificateView"
-	ConfigureServer                   = "ConfigureServer"
-	DefectReport                      = "DefectReport"
-	DefectResolve                     = "DefectResolve"
-	DeploymentCreate                  = "DeploymentCreate"
-	DeploymentDelete                  = "DeploymentDelete"
-	DeploymentFreezeAdminister        = "DeploymentFreezeAdminister"
-	DeploymentView                    = "DeploymentView"
-	EnvironmentCreate                 = "EnvironmentCreate"
-	EnvironmentDelete                 = "EnvironmentDelete"
-	EnvironmentEdit                   = "EnvironmentEdit"
-	EnvironmentView                   = "EnvironmentView"
-	EphemeralEnvironmentProvision     = "EphemeralEnvironmentProvision"
-	EventRetentionDelete              = "EventRetentionDelete"
-	EventRetentionView                = "EventRetentionView"
-	EventView                         = "EventView"
-	FeedEdit                          = "FeedEdit"
-	FeedView                          = "FeedView"
-	GitCredentialEdit                 = "GitCredentialEdit"
-	GitCredentialView                 = "GitCredentialView"
-	InsightsReportCreate              = "InsightsReportCreate"
-	InsightsReportDelete              = "InsightsReportDelete"
-	InsightsReportEdit                = "InsightsReportEdit"
-	InsightsReportView                = "InsightsReportView"
-	InterruptionSubmit                = "InterruptionSubmit"
-	InterruptionView                  = "InterruptionView"
-	InterruptionViewSubmitResponsible = "InterruptionViewSubmitResponsible"
-	LibraryVariableSetCreate          = "LibraryVariableSetCreate"
-	LibraryVariableSetDelete          = "LibraryVariableSetDelete"
-	LibraryVariableSetEdit            = "LibraryVariableSetEdit"
-	LibraryVariableSetView            = "LibraryVariableSetView"
-	LifecycleCreate                   = "LifecycleCreate"
-	LifecycleDelete                   = "LifecycleDelete"
-	LifecycleEdit                     = "LifecycleEdit"
-	LifecycleView                     = "LifecycleView"
-	MachineCreate                     = "MachineCreate"
-	MachineDelete                     = "MachineDelete"
-	MachineEdit                       = "MachineEdit"
-	MachinePolicyCreate               = "MachinePolicyCreate"
-	MachinePolicyDelete               = "MachinePolicyDelete"
-	MachinePolicyEdit                 = "MachinePolicyEdit"
-	MachinePolicyView                 = "MachinePolicyView"
-	MachineView                       = "MachineView"
-	PlatformHubEdit                   = "PlatformHubEdit"
-	PlatformHubView                   = "PlatformHubView"
-	ProcessEdit                       = "ProcessEdit"
-	ProcessView                       = "ProcessView"
-	ProjectCreate                     = "ProjectCreate"
-	ProjectDelete                     = "ProjectDelete"
-	ProjectEdit                       = "ProjectEdit"
-	ProjectGroupCreate                = "ProjectGroupCreate"
-	ProjectGroupDelete                = "ProjectGroupDelete"
-	ProjectGroupEdit                  = "ProjectGroupEdit"
-	ProjectGroupView                  = "ProjectGroupView"
-	ProjectView                       = "ProjectView"
-	ProxyCreate                       = "ProxyCreate"
-	ProxyDelete                       = "ProxyDelete"
-	ProxyEdit                         = "ProxyEdit"
-	ProxyView                         = "ProxyView"
-	ReleaseCreate                     = "ReleaseCreate"
-	ReleaseDelete                     = "ReleaseDelete"
-	ReleaseEdit                       = "ReleaseEdit"
-	ReleaseView                       = "ReleaseView"
-	RetentionAdminister               = "RetentionAdminister"
-	RunbookEdit                       = "RunbookEdit"
-	RunbookRunCreate                  = "RunbookRunCreate"
-	RunbookRunDelete                  = "RunbookRunDelete"
-	RunbookRunView                    = "RunbookRunView"
-	RunbookView                       = "RunbookView"
-	SpaceCreate                       = "SpaceCreate"
-	SpaceDelete                       = "SpaceDelete"
-	SpaceEdit                         = "SpaceEdit"
-	SpaceView                         = "SpaceView"
-	SubscriptionCreate                = "SubscriptionCreate"
-	SubscriptionDelete                = "SubscriptionDelete"
-	SubscriptionEdit                  = "SubscriptionEdit"
-	SubscriptionView                  = "SubscriptionView"
-	TagSetCreate                      = "TagSetCreate"
-	TagSetDelete                      = "TagSetDelete"
-	TagSetEdit                        = "TagSetEdit"
-	TargetTagAdminister               = "TargetTagAdminister"
-	TargetTagView                     = "TargetTagView"
-	TaskCancel                        = "TaskCancel"
-	TaskCreate                        = "TaskCreate"
-	TaskEdit                          = "TaskEdit"
-	TaskPrioritize                    = "TaskPrioritize"
-	TaskView                          = "TaskView"
-	TaskViewLog                       = "TaskViewLog"
-	TeamCreate                        = "TeamCreate"
-	TeamDelete                        = "TeamDelete"
-	TeamEdit                          = "TeamEdit"
-	TeamView                          = "TeamView"
-	TenantCreate                      = "TenantCreate"
-	TenantDelete                      = "TenantDelete"
-	TenantEdit                        = "TenantEdit"
-	TenantView                        = "TenantView"
-	TriggerCreate                     = "TriggerCreate"
-	TriggerDelete                     = "TriggerDelete"
-	TriggerEdit                       = "TriggerEdit"
-	TriggerView                       = "TriggerView"
-	UserEdit                          = "UserEdit"
-	UserInvite                        = "UserInvite"
-	UserRoleEdit                      = "UserRoleEdit"
-	UserRoleView                      = "UserRoleView"
-	UserView                          = "UserView"
-	VariableEdit                      = "VariableEdit"
-	VariableEditUnscoped              = "VariableEditUnscoped"
-	VariableView                      = "VariableView"
-	VariableViewUnscoped              = "VariableViewUnscoped"
-	WorkerEdit                        = "WorkerEdit"
-	WorkerView                        = "WorkerView"
+	Anonymous Permission = "-" // anybody, known or not
+	SignedIn  Permission = "+" // anybody we know
 )
 
-// onServer are the permissions roles grant on the server; the others, and those in onBoth, are granted in spaces.
-var onServer = []string{
-	AdministerSystem,
-	ConfigureServer,
-	EventRetentionDelete,
-	EventRetentionView,
-	EventView,
-	PlatformHubEdit,
-	PlatformHubView,
-	SpaceCreate,
-	SpaceDelete,
-	SpaceEdit,
-	SpaceView,
-	TaskCancel,
-	TaskCreate,
-	TaskEdit,
-	TaskPrioritize,
-	TaskView,
-	TaskViewLog,
-	TeamCreate,
-	TeamDelete,
-	TeamEdit,
-	TeamView,
-	UserEdit,
-	UserInvite,
-	UserRoleEdit,
-	UserRoleView,
-	UserView,
+// Permissions of spaces.
+const (
+	EnvironmentView       Permission = "EnvironmentView"
+	EnvironmentCreate     Permission = "EnvironmentCreate"
+	EnvironmentEdit       Permission = "EnvironmentEdit"
+	EnvironmentDelete     Permission = "EnvironmentDelete"
+	ProjectGroupView      Permission = "ProjectGroupView"
+	ProjectGroupCreate    Permission = "ProjectGroupCreate"
+	ProjectGroupEdit      Permission = "ProjectGroupEdit"
+	ProjectGroupDelete    Permission = "ProjectGroupDelete"
+	LifecycleView         Permission = "LifecycleView"
+	LifecycleCreate       Permission = "LifecycleCreate"
+	LifecycleEdit         Permission = "LifecycleEdit"
+	LifecycleDelete       Permission = "LifecycleDelete"
+	ProjectView           Permission = "ProjectView"
+	ProjectCreate         Permission = "ProjectCreate"
+	ProjectEdit           Permission = "ProjectEdit"
+	ProjectDelete         Permission = "ProjectDelete"
+	ProcessView           Permission = "ProcessView"
+	ProcessEdit           Permission = "ProcessEdit"
+	VariableView          Permission = "VariableView"
+	VariableEdit          Permission = "VariableEdit"
+	ReleaseView           Permission = "ReleaseView"
+	ReleaseCreate         Permission = "ReleaseCreate"
+	ReleaseEdit           Permission = "ReleaseEdit"
+	ReleaseDelete         Permission = "ReleaseDelete"
+	DeploymentView        Permission = "DeploymentView"
+	DeploymentCreate      Permission = "DeploymentCreate"
+	DeploymentDelete      Permission = "DeploymentDelete"
+	MachineView           Permission = "MachineView"
+	MachineCreate         Permission = "MachineCreate"
+	MachineEdit           Permission = "MachineEdit"
+	MachineDelete         Permission = "MachineDelete"
+	MachinePolicyView     Permission = "MachinePolicyView"
+	MachinePolicyCreate   Permission = "MachinePolicyCreate"
+	MachinePolicyEdit     Permission = "MachinePolicyEdit"
+	MachinePolicyDelete   Permission = "MachinePolicyDelete"
+	WorkerView            Permission = "WorkerView"
+	WorkerEdit            Permission = "WorkerEdit"
+	AccountView           Permission = "AccountView"
+	AccountCreate         Permission = "AccountCreate"
+	AccountEdit           Permission = "AccountEdit"
+	AccountDelete         Permission = "AccountDelete"
+	FeedView              Permission = "FeedView"
+	FeedEdit              Permission = "FeedEdit"
+	BuiltInFeedPush       Permission = "BuiltInFeedPush"
+	BuiltInFeedDownload   Permission = "BuiltInFeedDownload"
+	BuiltInFeedAdminister Permission = "BuiltInFeedAdminister"
+	TenantView            Permission = "TenantView"
+	TenantCreate          Permission = "TenantCreate"
+	TenantEdit            Permission = "TenantEdit"
+	TenantDelete          Permission = "TenantDelete"
+	TagSetCreate          Permission = "TagSetCreate"
+	TagSetEdit            Permission = "TagSetEdit"
+	TagSetDelete          Permission = "TagSetDelete"
+	ProxyView             Permission = "ProxyView"
+	ProxyCreate           Permission = "ProxyCreate"
+	ProxyEdit             Permission = "ProxyEdit"
+	ProxyDelete           Permission = "ProxyDelete"
+	TaskView              Permission = "TaskView"
+	TaskCreate            Permission = "TaskCreate"
+	TaskCancel            Permission = "TaskCancel"
+	TaskEdit              Permission = "TaskEdit"
+	TeamView              Permission = "TeamView"
+	TeamCreate            Permission = "TeamCreate"
+	TeamEdit              Permission = "TeamEdit"
+	TeamDelete            Permission = "TeamDelete"
+	EventView             Permission = "EventView"
+	CertificateView       Permission = "CertificateView"
+)
+
+// Permissions of the server.
+const (
+	AdministerSystem Permission = "AdministerSystem"
+	ConfigureServer  Permission = "ConfigureServer"
+	SpaceView        Permission = "SpaceView"
+	SpaceCreate      Permission = "SpaceCreate"
+	SpaceEdit        Permission = "SpaceEdit"
+	SpaceDelete      Permission = "SpaceDelete"
+	UserView         Permission = "UserView"
+	UserEdit         Permission = "UserEdit"
+	UserRoleView     Permission = "UserRoleView"
+)
+
+// Actor is who does something, and how we know.
+type Actor struct {
+	UserId        string
+	Username      string
+	IsService     bool
+	Established   string // how we know: "API key", "Session cookie", "System"
+	KeyPurpose    string // of the API key used
+	Address       string
+	UserAgent     string
+	Administrator bool
 }
 
-// onBoth are granted in spaces as well as on the server.
-var onBoth = []string{
-	EventView,
-	TaskCancel,
-	TaskCreate,
-	TaskEdit,
-	TaskPrioritize,
-	TaskView,
-	TaskViewLog,
-	TeamCreate,
-	TeamDelete,
-	TeamEdit,
-	TeamView,
+// May tells whether an actor has a permission in a space; "" is the server. In this release a user is an
+// administrator, who may do everything, or nobody, who may only see himself.
+func (a Actor) May(p Permission, _ string) bool {
+	switch p {
+	case Anonymous:
+		return true
+	case SignedIn:
+		return a.UserId != ""
+	default:
+		return a.Administrator
+	}
 }
 
-// all are the permissions, in order.
-var all = []string{
-	AccountCreate,
-	AccountDelete,
-	AccountEdit,
-	AccountView,
-	ActionTemplateCreate,
-	ActionTemplateDelete,
-	ActionTemplateEdit,
-	ActionTemplateView,
-	AdministerSystem,
-	ArtifactCreate,
-	ArtifactDelete,
-	ArtifactEdit,
-	ArtifactView,
-	BuildInformationAdminister,
-	BuildInformationPush,
-	BuiltInFeedAdminister,
-	BuiltInFeedDownload,
-	BuiltInFeedPush,
-	CertificateCreate,
-	CertificateDelete,
-	CertificateEdit,
-	CertificateExportPrivateKey,
-	CertificateView,
-	ConfigureServer,
-	DefectReport,
-	DefectResolve,
-	DeploymentCreate,
-	DeploymentDelete,
-	DeploymentFreezeAdminister,
-	DeploymentView,
-	EnvironmentCreate,
-	EnvironmentDelete,
-	EnvironmentEdit,
-	EnvironmentView,
-	EphemeralEnvironmentProvision,
-	EventRetentionDelete,
-	EventRetentionView,
-	EventView,
-	FeedEdit,
-	FeedView,
-	GitCredentialEdit,
-	GitCredentialView,
-	InsightsReportCreate,
-	InsightsReportDelete,
-	InsightsReportEdit,
-	InsightsReportView,
-	InterruptionSubmit,
-	InterruptionView,
-	InterruptionViewSubmitResponsible,
-	LibraryVariableSetCreate,
-	LibraryVariableSetDelete,
-	LibraryVariableSetEdit,
-	LibraryVariableSetView,
-	LifecycleCreate,
-	LifecycleDelete,
-	LifecycleEdit,
-	LifecycleView,
-	MachineCreate,
-	MachineDelete,
-	MachineEdit,
-	MachinePolicyCreate,
-	MachinePolicyDelete,
-	MachinePolicyEdit,
-	MachinePolicyView,
-	MachineView,
-	PlatformHubEdit,
-	PlatformHubView,
-	ProcessEdit,
-	ProcessView,
-	ProjectCreate,
-	ProjectDelete,
-	ProjectEdit,
-	ProjectGroupCreate,
-	ProjectGroupDelete,
-	ProjectGroupEdit,
-	ProjectGroupView,
-	ProjectView,
-	ProxyCreate,
-	ProxyDelete,
-	ProxyEdit,
-	ProxyView,
-	ReleaseCreate,
-	ReleaseDelete,
-	ReleaseEdit,
-	ReleaseView,
-	RetentionAdminister,
-	RunbookEdit,
-	RunbookRunCreate,
-	RunbookRunDelete,
-	RunbookRunView,
-	RunbookView,
-	SpaceCreate,
-	SpaceDelete,
-	SpaceEdit,
-	SpaceView,
-	SubscriptionCreate,
-	SubscriptionDelete,
-	SubscriptionEdit,
-	SubscriptionView,
-	TagSetCreate,
-	TagSetDelete,
-	TagSetEdit,
-	TargetTagAdminister,
-	TargetTagView,
-	TaskCancel,
-	TaskCreate,
-	TaskEdit,
-	TaskPrioritize,
-	TaskView,
-	TaskViewLog,
-	TeamCreate,
-	TeamDelete,
-	TeamEdit,
-	TeamView,
-	TenantCreate,
-	TenantDelete,
-	TenantEdit,
-	TenantView,
-	TriggerCreate,
-	TriggerDelete,
-	TriggerEdit,
-	TriggerView,
-	UserEdit,
-	UserInvite,
-	UserRoleEdit,
-	UserRoleView,
-	UserView,
-	VariableEdit,
-	VariableEditUnscoped,
-	VariableView,
-	VariableViewUnscoped,
-	WorkerEdit,
-	WorkerView,
+type actorKey struct{}
+
+// With attaches the actor to what is done for him.
+func With(ctx context.Context, a Actor) context.Context {
+	return context.WithValue(ctx, actorKey{}, a)
+}
+
+// From tells for whom something is done; without anybody it is the system itself.
+func From(ctx context.Context) Actor {
+	if a, ok := ctx.Value(actorKey{}).(Actor); ok {
+		return a
+	}
+	return Actor{UserId: "users-system", Username: "system", IsService: true, Established: "System", UserAgent: "Server", Administrator: true}
 }
