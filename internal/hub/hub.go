@@ -48,7 +48,7 @@ type known struct {
 func New(d *db.DB, identity *halibut.Identity, log *slog.Logger) *Hub {
 	return &Hub{
 		db: d, log: log, identity: identity,
-		client:       halibut.NewClient(halibut.ClientConfig{Identity: identity}),
+		client:       halibut.NewClient(halibut.ClientConfig{Identity: identity, Log: log}),
 		polls:        halibut.NewPolls(halibut.PollsConfig{}),
 		capabilities: map[string]known{},
 	}
@@ -65,7 +65,7 @@ func (h *Hub) Serve(ctx context.Context, listener net.Listener) error {
 	if err := h.readTrust(ctx); err != nil {
 		return err
 	}
-	accept := halibut.NewListener(halibut.ListenerConfig{Identity: h.identity, Authorize: h.authorize, Polls: h.polls})
+	accept := halibut.NewListener(halibut.ListenerConfig{Identity: h.identity, Authorize: h.authorize, Polls: h.polls, Log: h.log})
 	changed, stop := h.db.Listen(TrustTopic)
 	defer stop()
 	ctx, cancel := context.WithCancel(ctx)
@@ -81,7 +81,7 @@ func (h *Hub) Serve(ctx context.Context, listener net.Listener) error {
 			if err := h.readTrust(ctx); err != nil && ctx.Err() == nil {
 				h.log.Warn("cannot read which agents are trusted; using what was known", "err", err)
 			}
-			accept.Disconnect(func(p halibut.Peer) bool { return h.authorize(p) != nil })
+			accept.Disconnect(func(p halibut.Peer) bool { return h.authorize(ctx, p) != nil })
 		}
 	})
 	err := accept.Serve(ctx, listener)
@@ -89,6 +89,24 @@ func (h *Hub) Serve(ctx context.Context, listener net.Listener) error {
 	followers.Wait()
 	h.client.Close()
 	return err
+}
+
+// authorize believes a polling agent whose thumbprint and subscription stand in one row. Trust given a moment ago,
+// perhaps through another node, is looked up before anybody is sent away.
+func (h *Hub) authorize(ctx context.Context, p halibut.Peer) error {
+	if h.trusts(p) {
+		return nil
+	}
+	if err := h.readTrust(ctx); err == nil && h.trusts(p) {
+		return nil
+	}
+	return fmt.Errorf("no machine has thumbprint %s and subscription %q", p.Thumbprint, p.Subscription)
+}
+
+func (h *Hub) trusts(p halibut.Peer) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.trust[p.Thumbprint][canonical(p.Subscription)]
 }
 
 func (h *Hub) readTrust(ctx context.Context) error {
@@ -112,7 +130,7 @@ func (h *Hub) Discover(ctx context.Context, host string, port int) (halibut.Peer
 	address := net.JoinHostPort(host, fmt.Sprint(port))
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	peer, err := halibut.Discover(ctx, address, nil)
+	peer, err := halibut.Discover(ctx, address, nil, nil)
 	if err != nil {
 		return peer, fault.Because(fault.Invalidf("No agent answers at %s: %s. Check that it runs, that it listens, and that no firewall is between.", address, short(err)), err)
 	}
@@ -136,7 +154,11 @@ func (h *Hub) call(ctx context.Context, to Trust, service, method string, result
 	if to.Polling() {
 		return h.polls.Call(ctx, to.Address, service, method, result, params...)
 	}
-	return h.client.Call(ctx, halibut.Endpoint{Address: to.Address, Thumbprint: to.Thumbprint}, service, method, result, params...)
+	address, err := halibut.ParseAddress(to.Address, tentacle.ListeningPort)
+	if err != nil {
+		return fault.InvalidField("Uri", "The agent's address %q is not of the form https://host:port/.", to.Address)
+	}
+	return h.client.Call(ctx, halibut.Endpoint{Address: address, Thumbprint: to.Thumbprint}, service, method, result, params...)
 }
 
 // Retried is told before each repeated try of a call.
@@ -291,3 +313,14 @@ func short(err error) string {
 		err = inner
 	}
 }
+
+// Unreachable says whether an error means that the agent could not be talked to, rather than that it refused.
+func Unreachable(err error) bool {
+	var connect *halibut.ConnectError
+	var transfer *halibut.TransferError
+	var certificate *halibut.CertificateError
+	return errors.As(err, &connect) || errors.As(err, &transfer) || errors.As(err, &certificate)
+}
+
+// NeverSent says that nothing of the call left us, so nothing ran.
+func NeverSent(err error) bool { return halibut.NeverSent(err) }

@@ -2,7 +2,7 @@
 
 CREATE TABLE comms_certificate (
   name   TEXT PRIMARY KEY,
-  sealed {{bytes}} NOT NULL -- certificate and private key, PEM, sealed with the master key
+  secret TEXT NOT NULL -- certificate and private key, PEM: a row of secret
 );
 
 CREATE TABLE agent_trust (

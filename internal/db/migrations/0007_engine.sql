@@ -41,11 +41,12 @@ CREATE TABLE script_run (
 );
 CREATE INDEX script_run_left ON script_run (ended) WHERE state = 'ended';
 
--- Output variables of a task (deployments.md E9). machine is '' for run-once actions.
+-- Output variables of a task (deployments.md E9). machine is the target's id, '' for run-once actions.
 CREATE TABLE output_variable (
   task    TEXT NOT NULL,
   action  TEXT NOT NULL,
   machine TEXT NOT NULL,
+  machine_name TEXT NOT NULL,
   name    TEXT NOT NULL,
   seq     BIGINT NOT NULL,  -- the last one set wins the unindexed form
   value   TEXT NOT NULL,    -- '' for a sensitive one

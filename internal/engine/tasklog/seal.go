@@ -6,8 +6,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 
 	"github.com/klauspost/compress/zstd"
@@ -48,7 +50,7 @@ func (r Reader) Seal(ctx context.Context, task string) error {
 	}
 	sum := plain.Sum(nil)
 	key := "logs/" + task + "-" + hex.EncodeToString(sum[:8]) + ".jsonl.zst"
-	if _, err := r.Blobs.Put(ctx, key, spool); err != nil {
+	if _, _, err := r.Blobs.Put(ctx, key, spool); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("seal log of %s: %w", task, err)
 	}
 	if err := r.verify(ctx, key, last, sum); err != nil {

@@ -1,0 +1,35 @@
+package engine
+
+import (
+	"context"
+	"io"
+
+	"github.com/octavo/octavo/internal/blob"
+	"github.com/octavo/octavo/internal/db"
+	"github.com/octavo/octavo/internal/engine/tasklog"
+	"github.com/octavo/octavo/internal/script"
+)
+
+// keepArtifact stores a file that a script registered. Its id follows from the run and the path, so that
+// collecting it again after a crash gives one artifact.
+func (w *work) keepArtifact(ctx context.Context, j job, a script.CreateArtifact, from io.Reader) error {
+	key, staged, err := blob.PutContent(ctx, w.Blobs, "artifacts", from)
+	if err != nil {
+		return err
+	}
+	return w.store(ctx, "artifact", func(tx *db.Tx) error {
+		var known int
+		if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM artifact WHERE task = $1 AND activity = $2 AND source = $3`, w.task.Id, j.activity, a.Path).Scan(&known); err != nil || known > 0 {
+			return err
+		}
+		id, err := db.NextID(ctx, tx, "Artifacts")
+		if err != nil {
+			return err
+		}
+		if _, err = tx.ExecContext(ctx, `INSERT INTO artifact (id, space, task, activity, filename, source, blob, size, sha256, created) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+			id, w.task.SpaceId, w.task.Id, j.activity, w.mask.text(a.Name), a.Path, key, staged.Size, staged.SHA256, tx.Ms()); err != nil {
+			return err
+		}
+		return tasklog.Append(ctx, tx, w.fence, tasklog.Line(j.activity, tasklog.Info, w.mask.text("Collected the artifact "+a.Name+" ("+size(staged.Size)+").")))
+	})
+}

@@ -1,0 +1,32 @@
+// Package engine carries tasks out: deployments and health checks.
+//
+// # Walking a plan
+//
+// A deployment is a plan and rows. deployment.Plan.Next looks at both and says what to do; this package stores that
+// and does it, and stores how it ended; then it asks again. It keeps nothing that it could not read back, so a
+// deployment that was interrupted anywhere goes on by the same code on whichever node claims the task:
+//
+//	claimed -> read plan (or make and store it) -> Next -> store moves -> act -> store the end -> Next -> ...
+//
+//	what died in between                    what the next owner finds and does
+//	before the plan was stored              no plan: makes it
+//	after a move was stored                 a row "running" without a script: begins the action
+//	after a script was stored, not sent     state planned: sends it
+//	while it was sent, or ran               state planned or started: sends it again; the agent starts a ticket once
+//	after it ended                          state ended: takes its result; tells the agent to forget it
+//	a script that ran on the dead server    the row becomes Interrupted: Next asks a person, or repeats what is declared safe
+//
+// # Scripts
+//
+//	script_run.state   planned --sent--> started --status Complete, all stored--> ended --CompleteScript--> completed
+//
+// One status answer is stored in one transaction: log lines, the agent's cursor, output variables, masks, and the
+// state of the message parser. Every transaction begins with the task's fence, so a former owner writes nothing.
+// The completion of a script that another owner sent to an unmodified Tentacle waits two minutes, because such an
+// agent forgets completed tickets and would start a late copy again (architecture, "Adoption").
+//
+// # Points of death
+//
+// Every transaction and every call to an agent is surrounded by crashpoint.Reach; test/cluster kills and stops the
+// server at each of them.
+package engine

@@ -1,0 +1,126 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/octavo/octavo/internal/blob"
+	"github.com/octavo/octavo/internal/cluster"
+	"github.com/octavo/octavo/internal/crashpoint"
+	"github.com/octavo/octavo/internal/db"
+	"github.com/octavo/octavo/internal/engine/tasklog"
+	"github.com/octavo/octavo/internal/fault"
+	"github.com/octavo/octavo/internal/feed"
+	"github.com/octavo/octavo/internal/hub"
+	"github.com/octavo/octavo/internal/secret"
+)
+
+// Engine carries tasks out on one node. Its fields are set once, by whoever wires the process.
+type Engine struct {
+	DB        *db.DB
+	Blobs     blob.Store
+	Hub       *hub.Hub
+	Ring      *secret.Ring
+	Packages  feed.Repository
+	Log       *slog.Logger
+	Node      string   // this node's name
+	Work      string   // folder of scripts that run on the server
+	Tools     string   // folder of octavo-agent binaries for unmodified Tentacles
+	PublicURL string   // for links in variables, without a slash at the end
+	Supervise []string // the command that keeps a script on the server; see supervise.go
+}
+
+// Handlers are the kinds of tasks we know, by their name on the wire.
+func (e *Engine) Handlers() map[string]cluster.Handler {
+	return map[string]cluster.Handler{
+		"Deploy": e.handle(e.deploy),
+		"Health": e.handle(e.health),
+	}
+}
+
+// work is one claimed task while it is carried out.
+type work struct {
+	*Engine
+	task  cluster.Task
+	fence cluster.Fence
+	run   *cluster.Run
+	mask  *masks
+}
+
+// handle wraps a kind's code: a log, masks, and an end for what went wrong without a word.
+func (e *Engine) handle(do func(ctx context.Context, w *work) (cluster.Outcome, error)) cluster.Handler {
+	return func(ctx context.Context, run *cluster.Run) cluster.Outcome {
+		w := &work{Engine: e, task: run.Task, fence: run.Fence, run: run, mask: newMasks()}
+		err := w.loadMasks(ctx)
+		var outcome cluster.Outcome
+		if err == nil {
+			outcome, err = do(ctx, w)
+		}
+		if err == nil {
+			return outcome
+		}
+		if ctx.Err() != nil || errors.Is(err, cluster.ErrFenced) {
+			return cluster.Released{}
+		}
+		text := "Something went wrong inside the server; its log has the details."
+		var f *fault.Fault
+		if errors.As(err, &f) {
+			text = f.Error()
+		} else {
+			e.Log.Error("task failed", "task", w.task.Id, "err", err)
+		}
+		return w.end(ctx, cluster.Failed, text)
+	}
+}
+
+// end writes the last words of a task under its fence; the state itself is written by cluster.
+func (w *work) end(ctx context.Context, state cluster.State, text string) cluster.Outcome {
+	status := map[cluster.State]tasklog.Status{cluster.Success: tasklog.Success, cluster.Failed: tasklog.Failed, cluster.Canceled: tasklog.Canceled, cluster.TimedOut: tasklog.Failed}[state]
+	entries := []tasklog.Entry{}
+	if text != "" {
+		category := tasklog.Fatal
+		if state == cluster.Success || state == cluster.Canceled {
+			category = tasklog.Info
+		}
+		entries = append(entries, tasklog.Line(w.task.Id, category, w.mask.text(text)))
+	}
+	entries = append(entries, tasklog.Set(w.task.Id, status))
+	if err := w.store(ctx, "end", func(tx *db.Tx) error { return tasklog.Append(ctx, tx, w.fence, entries...) }); err != nil {
+		w.Log.Error("cannot write the end of a task's log", "task", w.task.Id, "err", err)
+		return cluster.Released{}
+	}
+	return cluster.Ended{State: state, Text: w.mask.text(text)}
+}
+
+// store runs a transaction of this task: under its fence, between two points of death.
+func (w *work) store(ctx context.Context, point string, fn func(tx *db.Tx) error) error {
+	crashpoint.Reach(point + " before")
+	err := w.DB.InTx(ctx, func(tx *db.Tx) error {
+		if err := w.fence.Hold(ctx, tx); err != nil {
+			return err
+		}
+		if err := fn(tx); err != nil {
+			return err
+		}
+		crashpoint.Reach(point + " written")
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", point, err)
+	}
+	crashpoint.Reach(point + " committed")
+	return nil
+}
+
+// say writes lines into one activity.
+func (w *work) say(ctx context.Context, activity string, category tasklog.Category, format string, args ...any) {
+	text := w.mask.text(fmt.Sprintf(format, args...))
+	err := w.store(ctx, "say", func(tx *db.Tx) error {
+		return tasklog.Append(ctx, tx, w.fence, tasklog.Line(activity, category, text))
+	})
+	if err != nil && ctx.Err() == nil {
+		w.Log.Warn("cannot write to a task's log", "task", w.task.Id, "err", err)
+	}
+}

@@ -1,0 +1,506 @@
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/octavo/octavo/internal/cluster"
+	"github.com/octavo/octavo/internal/convention"
+	"github.com/octavo/octavo/internal/crashpoint"
+	"github.com/octavo/octavo/internal/db"
+	"github.com/octavo/octavo/internal/engine/tasklog"
+	"github.com/octavo/octavo/internal/halibut"
+	"github.com/octavo/octavo/internal/hub"
+	"github.com/octavo/octavo/internal/script"
+	"github.com/octavo/octavo/internal/tentacle"
+)
+
+// command is what is sent to an agent; it is stored, sealed, before it is sent, so that whoever sends it again sends the same.
+type command struct {
+	Body      string
+	Files     []script.File
+	Isolation tentacle.ScriptIsolationLevel
+	Wait      time.Duration // for the isolation mutex; 0 is no limit
+}
+
+// job is one script of one run: where, for which activity of the log, and how to make its command.
+type job struct {
+	run      string // step_run's key
+	part     string // which script of the run
+	activity string
+	action   string // output variables are named after it
+	place    place
+	deadline time.Time // zero: none
+	command  func(ctx context.Context, service hub.Service) (command, error)
+}
+
+// place is where a script runs, and for which target. The two differ when a worker acts on a target's behalf.
+type place struct {
+	machine            string // id of the machine it runs on; "" is the server itself
+	name               string // of that machine, for people
+	trust              hub.Trust
+	target, targetName string // output variables are indexed by it; "" for run-once actions
+}
+
+// outcome is how a script ended.
+type outcome struct {
+	exit     int
+	message  string // of fail_step
+	errors   bool   // it wrote to standard error
+	warnings bool
+	messages []script.Other // of the target-side tool, for us
+}
+
+// first gives the attributes of the first message of a name; nil when there was none.
+func (o outcome) first(name string) map[string]string {
+	for _, m := range o.messages {
+		if m.Name == name {
+			return m.Attributes
+		}
+	}
+	return nil
+}
+
+// toolMessages are those the engine acts on (convention's doc.go).
+var toolMessages = []string{convention.ToolMissing, convention.PackageMissing, convention.FoundPackage}
+
+// errInterrupted is a script whose fate nobody can know: it ran on a server that died, or its agent lost it.
+var errInterrupted = errors.New("nobody can know how the script ended")
+
+// row is a row of script_run.
+type row struct {
+	ticket, service, state  string
+	logNext                 int64
+	progress                progress
+	command                 []byte
+	incarnation, claim      int64
+	exit                    int
+	message                 string
+	errors, warnings, fresh bool
+}
+
+// progress is what reading the output has to remember between two answers.
+type progress struct {
+	Parser    script.State
+	Artifacts []script.CreateArtifact
+	Messages  []script.Other
+}
+
+// do runs a script, or goes on with one that runs already, until its end is stored.
+func (w *work) do(ctx context.Context, j job) (outcome, error) {
+	r, err := w.prepare(ctx, j)
+	if err != nil {
+		return outcome{}, err
+	}
+	switch r.state {
+	case "ended", "completed":
+		w.complete(ctx, j.place, r)
+		return r.outcome(), nil
+	case "interrupted":
+		return outcome{}, errInterrupted
+	}
+	if j.place.machine == "" {
+		return w.doHere(ctx, j, r)
+	}
+	return w.doThere(ctx, j, r)
+}
+
+// prepare finds the script's row, or makes it: the ticket exists before anything is sent.
+func (w *work) prepare(ctx context.Context, j job) (*row, error) {
+	r, err := w.findScript(ctx, j)
+	if err != nil || r != nil {
+		return r, err
+	}
+	service := here
+	if j.place.machine != "" {
+		if service, err = w.Hub.Capabilities(ctx, j.place.trust, w.retried(ctx, j.activity)); err != nil {
+			return nil, err
+		}
+	}
+	c, err := j.command(ctx, service)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := json.Marshal(c)
+	if err != nil {
+		return nil, err
+	}
+	r = &row{ticket: rand.Text() + rand.Text(), service: string(service), state: "planned", fresh: true, incarnation: w.fence.Incarnation, claim: w.fence.Claim}
+	if r.command, err = w.seal("script_run", r.ticket, plain); err != nil {
+		return nil, err
+	}
+	err = w.store(ctx, "script", func(tx *db.Tx) error {
+		_, err := tx.ExecContext(ctx, `INSERT INTO script_run (ticket, task, run, part, place, service, state, command, log_next, progress, exit_code, message, errors, warnings, incarnation, claim, created)
+			VALUES ($1, $2, $3, $4, $5, $6, 'planned', $7, 0, '{}', 0, '', FALSE, FALSE, $8, $9, $10)`,
+			r.ticket, w.task.Id, j.run, j.part, j.place.machine, r.service, r.command, r.incarnation, r.claim, tx.Ms())
+		return err
+	})
+	return r, err
+}
+
+func (w *work) findScript(ctx context.Context, j job) (*row, error) {
+	r := &row{}
+	var text string
+	err := w.DB.Read(ctx, func(tx *db.Tx) error {
+		return tx.QueryRowContext(ctx, `SELECT ticket, service, state, log_next, progress, command, incarnation, claim, exit_code, message, errors, warnings
+			FROM script_run WHERE task = $1 AND run = $2 AND part = $3`, w.task.Id, j.run, j.part).
+			Scan(&r.ticket, &r.service, &r.state, &r.logNext, &text, &r.command, &r.incarnation, &r.claim, &r.exit, &r.message, &r.errors, &r.warnings)
+	})
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read script of %s: %w", j.run, err)
+	}
+	return r, json.Unmarshal([]byte(text), &r.progress)
+}
+
+// open gives the stored command back.
+func (w *work) open(r *row) (c command, err error) {
+	plain, err := w.unseal("script_run", r.ticket, r.command)
+	if err != nil {
+		return c, err
+	}
+	return c, json.Unmarshal(plain, &c)
+}
+
+// retried tells a reader of the log that a call is tried again.
+func (w *work) retried(ctx context.Context, activity string) hub.Retried {
+	return func(err error, in time.Duration) {
+		w.say(ctx, activity, tasklog.Warning, "The agent could not be reached (%s). Trying again in %s.", cause(err), in)
+	}
+}
+
+// doThere drives a script on an agent (tentacle-protocol.md 2.7).
+func (w *work) doThere(ctx context.Context, j job, r *row) (outcome, error) {
+	to, tell := j.place.trust, w.retried(ctx, j.activity)
+	service := hub.Service(r.service)
+	if !r.fresh {
+		// Nobody who owned the task before may start anything on this agent any more.
+		if err := w.Hub.Adopt(ctx, to, service, w.token(), tell); err != nil {
+			return outcome{}, w.refused(err)
+		}
+		w.say(ctx, j.activity, tasklog.Verbose, "Re-attached to the script at log line %d.", r.logNext)
+	}
+	var status tentacle.ScriptStatusResponseV2
+	var err error
+	if r.state == "planned" {
+		c, err := w.open(r)
+		if err != nil {
+			return outcome{}, err
+		}
+		crashpoint.Reach("start before")
+		status, err = w.Hub.Start(ctx, to, service, w.token(), c.start(r.ticket, w.task.Id), tell)
+		if err != nil {
+			return outcome{}, w.refused(err)
+		}
+		crashpoint.Reach("start answered")
+	} else if status, err = w.Hub.Status(ctx, to, r.ticket, r.logNext, tell); err != nil {
+		return outcome{}, err
+	}
+	stopping, asked := false, time.Time{}
+	for n := 0; ; n++ {
+		if err := w.absorb(ctx, j, r, status); err != nil {
+			return outcome{}, err
+		}
+		if status.State == tentacle.Complete {
+			break
+		}
+		wait := pace(n, to.Polling())
+		var overdue <-chan time.Time
+		if !j.deadline.IsZero() && !stopping {
+			overdue = time.After(time.Until(j.deadline))
+		}
+		cancelled := w.run.Cancelled()
+		if stopping {
+			cancelled = nil
+		}
+		select {
+		case <-ctx.Done():
+			return outcome{}, context.Cause(ctx)
+		case <-cancelled:
+			stopping = true
+		case <-overdue:
+			stopping = true
+			w.say(ctx, j.activity, tasklog.Error, "The script ran longer than its time limit and is being stopped.")
+		case <-time.After(wait):
+		}
+		if stopping {
+			if asked.IsZero() {
+				asked = time.Now()
+				w.say(ctx, j.activity, tasklog.Info, "Cancelling the script on %s.", j.place.name)
+			}
+			crashpoint.Reach("cancel before")
+			status, err = w.Hub.Cancel(ctx, to, r.ticket, r.logNext, tell)
+		} else {
+			crashpoint.Reach("status before")
+			status, err = w.Hub.Status(ctx, to, r.ticket, r.logNext, tell)
+		}
+		if err != nil {
+			return outcome{}, err
+		}
+		crashpoint.Reach("status answered")
+	}
+	// The answer that says Complete may lack the last lines (tentacle-protocol.md 2.3).
+	if last, err := w.Hub.Status(ctx, to, r.ticket, r.logNext, tell); err == nil && last.State == tentacle.Complete && last.ExitCode == status.ExitCode {
+		if err := w.absorb(ctx, j, r, last); err != nil {
+			return outcome{}, err
+		}
+	}
+	if status.ExitCode == tentacle.ExitUnknownScript || status.ExitCode == tentacle.ExitUnknownResult {
+		w.say(ctx, j.activity, tasklog.Error, "The agent on %s no longer knows how this script ended (%s).", j.place.name, meaning(int(status.ExitCode)))
+		return outcome{}, errInterrupted
+	}
+	w.collectArtifacts(ctx, j, r)
+	if err := w.ended(ctx, j, r, int(status.ExitCode)); err != nil {
+		return outcome{}, err
+	}
+	w.complete(ctx, j.place, r)
+	return r.outcome(), nil
+}
+
+func (r *row) outcome() outcome {
+	return outcome{r.exit, r.message, r.errors, r.warnings, r.progress.Messages}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// pace is how long to wait before the next question: short at first, so that a quick script's log is quick,
+// never long, so that a log streams.
+func pace(n int, polling bool) time.Duration {
+	wait := 100 * time.Millisecond
+	for range min(n, 10) {
+		wait += wait / 4
+	}
+	limit := 700 * time.Millisecond
+	if polling {
+		limit = time.Second
+	}
+	return min(wait, limit)
+}
+
+func (w *work) token() tentacle.Fence {
+	return tentacle.Fence{TaskId: w.task.Id, Incarnation: w.fence.Incarnation, Claim: w.fence.Claim}
+}
+
+// refused turns an agent's "somebody else owns this task" into the loss of the fence.
+func (w *work) refused(err error) error {
+	if tentacle.IsFenced(err) {
+		return cluster.ErrFenced
+	}
+	return err
+}
+
+// start is the command on the wire.
+func (c command) start(ticket, task string) tentacle.StartScriptCommandV2 {
+	wait := halibut.TimeSpan(200 * time.Millisecond) // a script that is quicker costs one call
+	start := tentacle.StartScriptCommandV2{
+		ScriptTicket: tentacle.ScriptTicket{TaskId: ticket}, ScriptBody: c.Body, TaskId: task,
+		DurationToWaitForScriptToFinish: &wait, Isolation: c.Isolation, ScriptIsolationMutexTimeout: halibut.TimeSpan(c.Wait),
+		Scripts: map[string]string{tentacle.Bash: c.Body}, Files: []tentacle.ScriptFile{}, Arguments: []string{},
+	}
+	for _, file := range c.Files {
+		start.Files = append(start.Files, tentacle.ScriptFile{Name: file.Name, Contents: halibut.BytesStream(file.Content)})
+	}
+	return start
+}
+
+// absorb stores everything one answer brought, in one transaction.
+func (w *work) absorb(ctx context.Context, j job, r *row, status tentacle.ScriptStatusResponseV2) error {
+	if r.state != "planned" && len(status.Logs) == 0 && status.NextLogSequence == r.logNext {
+		return nil
+	}
+	lines := make([]said, 0, len(status.Logs))
+	for _, line := range status.Logs {
+		lines = append(lines, said{script.Stream(line.Source), line.Text, line.Occurred})
+	}
+	return w.absorbLines(ctx, j, r, lines, status.NextLogSequence)
+}
+
+// said is one line of a script.
+type said struct {
+	stream   script.Stream
+	text     string
+	occurred time.Time
+}
+
+func (w *work) absorbLines(ctx context.Context, j job, r *row, lines []said, next int64) error {
+	parser := script.Parser{State: r.progress.Parser}
+	after := *r
+	after.progress.Artifacts, after.progress.Messages = slices.Clone(r.progress.Artifacts), slices.Clone(r.progress.Messages)
+	var entries []tasklog.Entry
+	var outputs []script.SetVariable
+	var hide []string
+	for _, line := range lines {
+		for _, event := range parser.Line(line.stream, line.text) {
+			switch event := event.(type) {
+			case script.Output:
+				entry := tasklog.Line(j.activity, tasklog.Category(event.Level), w.mask.text(event.Text))
+				if !line.occurred.IsZero() {
+					entry.Remote = line.occurred.UnixMilli()
+				}
+				entries = append(entries, entry)
+				after.warnings = after.warnings || event.Level == script.Warning
+				after.errors = after.errors || event.Level == script.Error
+			case script.SetVariable:
+				outputs = append(outputs, event)
+				if event.Sensitive {
+					w.mask.add(event.Value)
+				}
+			case script.Mask:
+				hide = append(hide, event.Value)
+				w.mask.add(event.Value)
+			case script.CreateArtifact:
+				after.progress.Artifacts = append(after.progress.Artifacts, event)
+			case script.Progress:
+				entries = append(entries, tasklog.Entry{Activity: j.activity, Change: &tasklog.Change{Percent: event.Percentage, Message: w.mask.text(event.Message)}})
+			case script.ResultMessage:
+				after.message = w.mask.text(event.Message)
+			case script.Other:
+				if slices.Contains(toolMessages, event.Name) {
+					after.progress.Messages = append(after.progress.Messages, event)
+				}
+			}
+		}
+	}
+	after.progress.Parser = parser.State
+	after.logNext, after.state = next, "started"
+	text, err := json.Marshal(after.progress)
+	if err != nil {
+		return err
+	}
+	err = w.store(ctx, "status", func(tx *db.Tx) error {
+		if err := tasklog.Append(ctx, tx, w.fence, entries...); err != nil {
+			return err
+		}
+		if after.warnings || after.errors {
+			if err := w.fence.SetWarnings(ctx, tx); err != nil {
+				return err
+			}
+		}
+		for _, value := range hide {
+			if err := w.storeMask(ctx, tx, value); err != nil {
+				return err
+			}
+		}
+		for _, output := range outputs {
+			if err := w.storeOutput(ctx, tx, j.action, j.place, output); err != nil {
+				return err
+			}
+		}
+		_, err := tx.ExecContext(ctx, `UPDATE script_run SET state = 'started', log_next = $2, progress = $3, message = $4, errors = $5, warnings = $6 WHERE ticket = $1`,
+			r.ticket, after.logNext, string(text), after.message, after.errors, after.warnings)
+		return err
+	})
+	if err == nil {
+		*r = after
+	}
+	return err
+}
+
+// ended stores a script's end; from here on its result is ours, and the agent may forget it.
+func (w *work) ended(ctx context.Context, j job, r *row, exit int) error {
+	return w.store(ctx, "script end", func(tx *db.Tx) error {
+		_, err := tx.ExecContext(ctx, `UPDATE script_run SET state = 'ended', exit_code = $2, ended = $3, command = NULL WHERE ticket = $1`, r.ticket, exit, tx.Ms())
+		if err == nil {
+			r.state, r.exit = "ended", exit
+		}
+		return err
+	})
+}
+
+// adoptedDelay is how long an unmodified Tentacle has to remember a ticket that a former owner may still be sending.
+const adoptedDelay = 2 * time.Minute
+
+// complete tells the agent to forget an ended script. What fails here, or has to wait, is done by the sweep.
+func (w *work) complete(ctx context.Context, at place, r *row) {
+	if r.state != "ended" || at.machine == "" {
+		return
+	}
+	if hub.Service(r.service) != hub.Fenced && (r.claim != w.fence.Claim || r.incarnation != w.fence.Incarnation) {
+		return
+	}
+	crashpoint.Reach("complete before")
+	if err := w.Hub.Complete(ctx, at.trust, r.ticket); err != nil {
+		return
+	}
+	crashpoint.Reach("complete answered")
+	if err := w.DB.InTx(ctx, func(tx *db.Tx) error { return setCompleted(ctx, tx, r.ticket) }); err != nil && ctx.Err() == nil {
+		w.Log.Warn("cannot note that a script is completed", "ticket", r.ticket, "err", err)
+	}
+}
+
+func setCompleted(ctx context.Context, tx *db.Tx, ticket string) error {
+	_, err := tx.ExecContext(ctx, `UPDATE script_run SET state = 'completed' WHERE ticket = $1 AND state = 'ended'`, ticket)
+	return err
+}
+
+// collectArtifacts fetches the files that the script registered (deployments.md E10); what cannot be had is a warning.
+func (w *work) collectArtifacts(ctx context.Context, j job, r *row) {
+	for _, a := range r.progress.Artifacts {
+		if err := w.collect(ctx, j, a); err != nil {
+			w.say(ctx, j.activity, tasklog.Warning, "The artifact %s could not be collected from %s: %s", a.Name, j.place.name, cause(err))
+			r.warnings = true
+		}
+	}
+}
+
+func (w *work) collect(ctx context.Context, j job, a script.CreateArtifact) error {
+	file, _, err := w.fetch(ctx, j, a.Path)
+	if err != nil {
+		return err
+	}
+	if file == nil {
+		return errors.New("the file is not there")
+	}
+	defer file.Close()
+	return w.keepArtifact(ctx, j, a, file)
+}
+
+// fetch opens a file where the script ran.
+func (w *work) fetch(ctx context.Context, j job, path string) (io.ReadCloser, int64, error) {
+	if j.place.machine == "" {
+		return openHere(path)
+	}
+	return w.Hub.Download(ctx, j.place.trust, path, w.retried(ctx, j.activity))
+}
+
+// cause is an error in one short line.
+func cause(err error) string {
+	text, _, _ := strings.Cut(err.Error(), "\n")
+	return text
+}
+
+// meaning explains an exit code that is not the script's own (tentacle-protocol.md 2.1).
+func meaning(exit int) string {
+	switch int32(exit) {
+	case tentacle.ExitFatal:
+		return "the agent could not write the script's log; is its disk full?"
+	case tentacle.ExitNoShell:
+		return "the shell could not be started; is bash installed?"
+	case tentacle.ExitCanceled:
+		return "it was cancelled"
+	case tentacle.ExitMutexTimeout:
+		return "another script held the target for too long"
+	case tentacle.ExitUnknownScript:
+		return "the agent knows nothing of the script"
+	case tentacle.ExitUnknownResult:
+		return "the agent, or its machine, stopped while the script ran"
+	}
+	return fmt.Sprintf("exit code %d", exit)
+}
