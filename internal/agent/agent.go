@@ -32,6 +32,7 @@ type Config struct {
 	Instance     string        // told to scripts as TentacleInstanceName
 	Version      string        // told to scripts as TentacleVersion
 	Grace        time.Duration // between SIGTERM and SIGKILL; 0 is 10 seconds
+	DiskWait     time.Duration // how long a script is held back while the disk is full; 0 is a minute
 	Log          *slog.Logger
 }
 
@@ -60,6 +61,9 @@ func Open(c Config) (*Agent, error) {
 	}
 	if c.Grace == 0 {
 		c.Grace = 10 * time.Second
+	}
+	if c.DiskWait == 0 {
+		c.DiskWait = time.Minute
 	}
 	for _, dir := range []string{"Work", "Spool", "Ended", "Fences", "Files"} {
 		if err := os.MkdirAll(filepath.Join(c.Data, dir), 0o700); err != nil {
@@ -246,7 +250,7 @@ func (a *Agent) start(c tentacle.StartScriptCommandV2, fence *tentacle.Fence) (t
 func (a *Agent) accept(key string, c tentacle.StartScriptCommandV2, fence *tentacle.Fence) (r *run, err error) {
 	o := order{
 		Ticket: c.ScriptTicket.TaskId, TaskId: c.TaskId, Level: c.Isolation, Mutex: tentacle.DefaultMutex,
-		Work: filepath.Join(a.config.Data, "Work", key), Grace: a.config.Grace, Accepted: time.Now().UTC(),
+		Work: filepath.Join(a.config.Data, "Work", key), Grace: a.config.Grace, DiskWait: a.config.DiskWait, Accepted: time.Now().UTC(),
 	}
 	if fence != nil {
 		o.TaskId = fence.TaskId

@@ -22,6 +22,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/octavo/octavo/internal/halibut"
+	"github.com/octavo/octavo/internal/script"
 	"github.com/octavo/octavo/internal/tentacle"
 )
 
@@ -581,6 +582,20 @@ func TestLinesAreUTF8AndBounded(t *testing.T) {
 		if l.Text != strconv.Itoa(i+1) {
 			t.Fatalf("line %d is %q", i+1, l.Text)
 		}
+	}
+}
+
+// What a script tells to mask is masked on disk too; the messages themselves stay whole for the server.
+func TestMasking(t *testing.T) {
+	a := opened(t)
+	told := script.Message("mask", "value", "hunter22") + "\n" + script.Message("setVariable", "name", "n", "value", "s3cr3t!!", "sensitive", "True")
+	mustStart(t, a, command("m", "echo hunter22; cat <<'X'\n"+told+"\nit is hunter22, s3cr3t!! and ##octopus[ hunter22\nX\nsleep 0.3; echo hunter22 >&2\n"))
+	logs, _ := follow(t, a, "m")
+	if got, want := texts(logs, tentacle.StdOut), "hunter22\n"+told+"\nit is ********, ******** and ##octopus[ ********\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got := texts(logs, tentacle.StdErr); got != "********\n" {
+		t.Errorf("%q", got)
 	}
 }
 

@@ -162,7 +162,6 @@ func (r *run) say(source tentacle.ProcessOutputSource, lines ...string) error {
 	if err != nil {
 		return err
 	}
-	s.limit = 0 // servers wait for this answer
 	for _, l := range lines {
 		s.add(source, l)
 	}

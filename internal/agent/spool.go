@@ -93,7 +93,7 @@ func openSpool(dir string) (*spool, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	s := &spool{f: f, marks: m, retry: 200 * time.Millisecond, limit: time.Minute}
+	s := &spool{f: f, marks: m, retry: 200 * time.Millisecond}
 	if err := s.recount(); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
@@ -155,6 +155,14 @@ func (s *spool) flush() error {
 		time.Sleep(s.retry)
 	}
 	return nil
+}
+
+// lastWord gives up what is not written yet, and says why, in the space that was kept back.
+func (s *spool) lastWord(text string) error {
+	s.buf = s.buf[:bytes.IndexByte(s.buf, '\n')+1] // the rest of a line that may be half written
+	s.add(tentacle.StdErr, text)
+	s.limit = 0
+	return s.flush()
 }
 
 // giveBack frees the part of the file that was acknowledged and tells how many lines that were.

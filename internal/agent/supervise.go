@@ -11,11 +11,14 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/octavo/octavo/internal/script"
+	"github.com/octavo/octavo/internal/secret/mask"
 	"github.com/octavo/octavo/internal/tentacle"
 )
 
@@ -29,6 +32,7 @@ type order struct {
 	Work      string        // the working directory
 	Command   []string
 	Grace     time.Duration // between SIGTERM and SIGKILL
+	DiskWait  time.Duration // how long a full disk is waited for
 	Accepted  time.Time
 }
 
@@ -100,12 +104,14 @@ func Supervise(dir string) error {
 	if err != nil {
 		return err
 	}
+	s.limit = o.DiskWait
 	r := supervision{order: o, dir: dir, tree: t, spool: s, cancel: make(chan struct{})}
 	go r.listen(control)
 	code := r.run(ready)
-	err = r.write()
-	if err != nil {
+	if err = r.write(); err != nil {
 		code = tentacle.ExitFatal
+		_ = os.Remove(filepath.Join(dir, "reserve"))
+		err = errors.Join(err, s.lastWord(fmt.Sprintf("The output of this script cannot be stored on this machine, so the script was ended: %v.", err)))
 	}
 	return errors.Join(err, s.f.Sync(), s.close(), writeResult(dir, outcome{code, time.Now().UTC(), s.lines}))
 }
@@ -168,6 +174,9 @@ type supervision struct {
 	spool  *spool
 	failed error // why the spool cannot be written any more
 	cancel chan struct{}
+
+	secrets []string // what the script told to mask
+	masks   *mask.Set
 }
 
 // listen closes cancel when the agent asks for it.
@@ -330,7 +339,7 @@ func (r *supervision) follow(s *started) int32 {
 				lines = nil
 				continue
 			}
-			r.spool.add(l.source, l.text)
+			r.store(l)
 			r.drain(lines)
 			if r.write() != nil && !killed {
 				kill()
@@ -382,10 +391,42 @@ func (r *supervision) drain(lines <-chan line) {
 			if !ok {
 				return // follow sees it again
 			}
-			r.spool.add(l.source, l.text)
+			r.store(l)
 		default:
 			return
 		}
+	}
+}
+
+// store masks a line by what the script has told to mask so far, and keeps it. Lines with service messages stay whole:
+// the server needs their values, and masks what it makes of them.
+func (r *supervision) store(l line) {
+	message := false
+	if strings.Contains(l.text, "##octopus[") {
+		for _, e := range new(script.Parser).Line(script.Stream(l.source), l.text) {
+			switch e := e.(type) {
+			case script.Output:
+				continue
+			case script.Mask:
+				r.hide(e.Value)
+			case script.SetVariable:
+				if e.Sensitive {
+					r.hide(e.Value)
+				}
+			}
+			message = true
+		}
+	}
+	if r.masks != nil && !message {
+		l.text = r.masks.Text(l.text)
+	}
+	r.spool.add(l.source, l.text)
+}
+
+func (r *supervision) hide(secret string) {
+	if !slices.Contains(r.secrets, secret) {
+		r.secrets = append(r.secrets, secret)
+		r.masks = mask.NewSet(r.secrets)
 	}
 }
 
