@@ -268,7 +268,7 @@ func failures(t *testing.T, ctx context.Context, call caller) {
 // TestLargeScript: a body that is large even when deflated, so that the message comes to the peer in several writes.
 func TestLargeScript(t *testing.T) {
 	_, call := listening(t)
-	noise := make([]byte, 150_000)
+	noise := make([]byte, 60_000)
 	_, _ = rand.NewChaCha8([32]byte{2}).Read(noise)
 	body := ": " + hex.EncodeToString(noise) + "\necho end\n"
 	var status tentacle.ScriptStatusResponseV2

@@ -37,7 +37,8 @@ namespace OctavoPeer
 
     class Wire
     {
-        readonly SslStream stream;
+        readonly SslStream stream; // for writing: each line and message is a write of its own
+        readonly Stream input;     // for reading everything, so that no byte is lost between lines, messages and streams
         readonly string temp;
         static readonly JsonSerializer serializer = JsonSerializer.Create(new JsonSerializerSettings
         {
@@ -48,12 +49,13 @@ namespace OctavoPeer
         public Wire(SslStream stream, string temp)
         {
             this.stream = stream;
+            input = new BufferedStream(stream, 16384);
             this.temp = temp;
         }
 
         int Next()
         {
-            var b = stream.ReadByte();
+            var b = input.ReadByte();
             if (b < 0) throw new EndOfStreamException();
             return b;
         }
@@ -128,7 +130,7 @@ namespace OctavoPeer
         public T ReadMessage<T>() where T : class
         {
             var document = new MemoryStream();
-            using (var inflate = new DeflateStream(new OneByteStream(stream), CompressionMode.Decompress, true)) inflate.CopyTo(document);
+            using (var inflate = new DeflateStream(new OneByteStream(input), CompressionMode.Decompress, true)) inflate.CopyTo(document);
             if (document.Length == 0) throw new EndOfStreamException();
             document.Position = 0;
             var streams = DataStream.Collect();
@@ -175,7 +177,7 @@ namespace OctavoPeer
                 {
                     for (var left = length; left > 0;)
                     {
-                        var n = stream.Read(buffer, 0, (int)Math.Min(left, buffer.Length));
+                        var n = input.Read(buffer, 0, (int)Math.Min(left, buffer.Length));
                         if (n == 0) throw new EndOfStreamException();
                         file.Write(buffer, 0, n);
                         left -= n;
@@ -190,7 +192,7 @@ namespace OctavoPeer
             var bytes = new byte[count];
             for (var have = 0; have < count;)
             {
-                var n = stream.Read(bytes, have, count - have);
+                var n = input.Read(bytes, have, count - have);
                 if (n == 0) throw new EndOfStreamException();
                 have += n;
             }
