@@ -2,7 +2,10 @@ package feed
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
+	"io"
+	"slices"
 	"time"
 
 	"github.com/octavo/octavo/internal/blob"
@@ -12,8 +15,13 @@ import (
 // Grace is how long the content of a deleted version, or of an upload that died, is kept (M12).
 const Grace = 24 * time.Hour
 
-// Open gives the content of a version that Get, Find or a list gave; it can be read from any place. Close it.
-func (r Repository) Open(ctx context.Context, p Package) *blob.Reader {
+// Open reads the content of a version that Find, Get or a list gave, from offset to the end.
+func (r Repository) Open(ctx context.Context, p Package, offset int64) (io.ReadCloser, error) {
+	return r.Blobs.Open(ctx, p.blob, offset)
+}
+
+// Reader reads the content and seeks in it, for Range requests. Close it.
+func (r Repository) Reader(ctx context.Context, p Package) *blob.Reader {
 	return blob.NewReader(ctx, r.Blobs, p.blob, p.PackageSizeBytes)
 }
 
@@ -52,23 +60,39 @@ func (r Repository) Sweep(ctx context.Context, grace time.Duration) (int, error)
 // other node removes the same blob, until it is clear that this one died over it.
 func (r Repository) drop(ctx context.Context, grace time.Duration) (keys []string, err error) {
 	err = r.DB.InTx(ctx, func(tx *db.Tx) error {
-		keys = nil
-		rows, err := tx.QueryContext(ctx, `UPDATE package_blob SET state = 'dropping', since = $2
+		marked, err := readKeys(tx.QueryContext(ctx, `UPDATE package_blob SET state = 'dropping', since = $2
 			WHERE since <= $1 AND key IN (SELECT b.key FROM package_blob b WHERE b.since <= $1
 				AND NOT EXISTS (SELECT 1 FROM package p WHERE p.blob = b.key) ORDER BY b.since, b.key LIMIT 50)
-			RETURNING key`, tx.Now.Add(-grace).UnixMilli(), tx.Ms())
+			RETURNING key`, tx.Now.Add(-grace).UnixMilli(), tx.Ms()))
 		if err != nil {
-			return fmt.Errorf("find unused package blobs: %w", err)
+			return err
 		}
-		defer rows.Close()
-		for rows.Next() {
-			var key string
-			if err := rows.Scan(&key); err != nil {
-				return err
-			}
-			keys = append(keys, key)
+		// The rows are ours now. An upload that we waited for may have entered a version: only a new
+		// statement sees it.
+		args := make([]any, len(marked))
+		for i, key := range marked {
+			args[i] = key
 		}
-		return rows.Err()
+		used, err := readKeys(tx.QueryContext(ctx, `UPDATE package_blob SET state = 'kept' WHERE key IN (`+db.List(1, len(marked))+`)
+			AND EXISTS (SELECT 1 FROM package p WHERE p.blob = package_blob.key) RETURNING key`, args...))
+		keys = slices.DeleteFunc(marked, func(key string) bool { return slices.Contains(used, key) })
+		return err
 	})
 	return keys, err
+}
+
+func readKeys(rows *sql.Rows, err error) ([]string, error) {
+	if err != nil {
+		return nil, fmt.Errorf("find unused package blobs: %w", err)
+	}
+	defer rows.Close()
+	var keys []string
+	for rows.Next() {
+		var key string
+		if err := rows.Scan(&key); err != nil {
+			return nil, fmt.Errorf("find unused package blobs: %w", err)
+		}
+		keys = append(keys, key)
+	}
+	return keys, rows.Err()
 }

@@ -2,6 +2,7 @@ package feed
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -39,12 +40,26 @@ func (p *Package) complete(space string) {
 	p.FeedId, p.NuGetFeedId, p.NuGetPackageId = BuiltIn, BuiltIn, p.PackageId
 }
 
-// claim makes a blob's row, or makes it young again, so that it is not dropped under an upload.
-func claim(ctx context.Context, tx *db.Tx, key string) error {
-	res, err := tx.ExecContext(ctx, `INSERT INTO package_blob (key, state, since) VALUES ($1, 'kept', $2)
-		ON CONFLICT (key) DO UPDATE SET since = excluded.since WHERE package_blob.state = 'kept'`, key, tx.Ms())
+// claim makes a blob's row, or makes it young again, so that it is not dropped under an upload. It tells
+// which row it is.
+func claim(ctx context.Context, tx *db.Tx, key string) (made string, err error) {
+	err = tx.QueryRowContext(ctx, `INSERT INTO package_blob (key, state, made, since) VALUES ($1, 'kept', $2, $3)
+		ON CONFLICT (key) DO UPDATE SET since = excluded.since WHERE package_blob.state = 'kept' RETURNING made`,
+		key, rand.Text(), tx.Ms()).Scan(&made)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", errDropping
+	}
 	if err != nil {
-		return fmt.Errorf("claim package blob: %w", err)
+		return "", fmt.Errorf("claim package blob: %w", err)
+	}
+	return made, nil
+}
+
+// hold claims again, and fails when the row claimed before is gone: its blob is then gone too.
+func hold(ctx context.Context, tx *db.Tx, key, made string) error {
+	res, err := tx.ExecContext(ctx, "UPDATE package_blob SET since = $1 WHERE key = $2 AND made = $3 AND state = 'kept'", tx.Ms(), key, made)
+	if err != nil {
+		return fmt.Errorf("hold package blob: %w", err)
 	}
 	n, err := res.RowsAffected()
 	if err == nil && n == 0 {

@@ -155,10 +155,22 @@ func (r Repository) stage(ctx context.Context, body io.Reader) (*blob.Staged, er
 func (r Repository) enter(ctx context.Context, space string, who identity, staged *blob.Staged, mode Mode,
 	then func(ctx context.Context, tx *db.Tx, p Package) error,
 ) (Uploaded, error) {
-	key, err := r.keep(ctx, staged)
-	if err != nil {
-		return Uploaded{}, err
+	for {
+		key, made, err := r.keep(ctx, staged)
+		if err != nil {
+			return Uploaded{}, err
+		}
+		out, err := r.show(ctx, space, who, staged, key, made, mode, then)
+		if !errors.Is(err, errDropping) { // it was, if we stood still for a whole grace in between
+			return out, err
+		}
 	}
+}
+
+// show makes the version visible.
+func (r Repository) show(ctx context.Context, space string, who identity, staged *blob.Staged, key, made string, mode Mode,
+	then func(ctx context.Context, tx *db.Tx, p Package) error,
+) (Uploaded, error) {
 	p := Package{
 		PackageId: who.id, Version: who.version, FileExtension: who.extension,
 		Title: who.nuspec.Title, Summary: who.nuspec.Summary, Description: who.nuspec.Description, ReleaseNotes: &who.nuspec.ReleaseNotes,
@@ -166,10 +178,10 @@ func (r Repository) enter(ctx context.Context, space string, who identity, stage
 	}
 	p.complete(space)
 	var out Uploaded
-	err = r.DB.InTx(ctx, func(tx *db.Tx) error {
+	err := r.DB.InTx(ctx, func(tx *db.Tx) error {
 		p.Published = resource.Time{Time: time.UnixMilli(tx.Ms()).UTC()}
 		out = Uploaded{Package: p, Created: true}
-		if err := claim(ctx, tx, key); err != nil {
+		if err := hold(ctx, tx, key, made); err != nil {
 			return err
 		}
 		created, err := insert(ctx, tx, space, who, p, mode)
@@ -192,21 +204,24 @@ func (r Repository) enter(ctx context.Context, space string, who identity, stage
 	return out, nil
 }
 
-// errDropping says that the content of a key is being removed just now.
+// errDropping says that the content of a key is being removed just now, or was.
 var errDropping = errors.New("the blob is being removed")
 
-// keep stores staged content and gives its key.
-func (r Repository) keep(ctx context.Context, staged *blob.Staged) (string, error) {
-	key := blob.ContentKey("packages", staged.SHA256)
+// keep stores staged content and gives its key, and which claim protects it.
+func (r Repository) keep(ctx context.Context, staged *blob.Staged) (key, made string, err error) {
+	key = blob.ContentKey("packages", staged.SHA256)
 	for {
-		err := r.DB.InTx(ctx, func(tx *db.Tx) error { return claim(ctx, tx, key) })
+		err = r.DB.InTx(ctx, func(tx *db.Tx) error {
+			made, err = claim(ctx, tx, key)
+			return err
+		})
 		if errors.Is(err, errDropping) {
 			key = blob.ContentKey("packages", staged.SHA256) + "-" + strings.ToLower(rand.Text()[:8])
 			continue
 		}
 		if err != nil {
-			return "", err
+			return "", "", err
 		}
-		return key, blob.KeepContent(ctx, r.Blobs, staged, key)
+		return key, made, blob.KeepContent(ctx, r.Blobs, staged, key)
 	}
 }

@@ -6,6 +6,7 @@
 CREATE TABLE package_blob (
   key    TEXT PRIMARY KEY,
   state  TEXT NOT NULL CHECK (state IN ('kept', 'dropping')),
+  made   TEXT NOT NULL,  -- random: tells this row from a later one of the same key
   since  BIGINT NOT NULL -- when an upload last claimed it, or a version let go of it
 );
 CREATE INDEX package_blob_since ON package_blob (since);
