@@ -78,7 +78,7 @@ func Push(ctx context.Context, tx *db.Tx, n NewTask) (Task, error) {
 	// A statement of its own after the lock, so that on PostgreSQL it sees who holds the turn now.
 	var head bool
 	err = tx.QueryRowContext(ctx, `INSERT INTO queue (task, kind, turn, lane, place, state, due, head, queue_time, expires, updated)
-		VALUES ($1, $2, $3, $4, $5, 'queued', $6, $6 AND ($3 IS NULL OR NOT EXISTS (SELECT 1 FROM queue a WHERE a.turn = $3 AND a.head)), $7, $8, $9)
+		VALUES ($1, $2, $3, $4, $5, 'queued', $6, $6 AND NOT EXISTS (SELECT 1 FROM queue a WHERE a.turn = $3 AND a.head), $7, $8, $9)
 		RETURNING head`, taskID, n.Kind, turn, lane, place, due, queueTime, expires, tx.Ms()).Scan(&head)
 	if err != nil {
 		return Task{}, fmt.Errorf("push: %w", err)
