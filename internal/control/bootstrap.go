@@ -49,3 +49,15 @@ func (c *Control) Bootstrap(ctx context.Context) error {
 	}
 	return err
 }
+
+// Fresh tells that this installation has never been started: it has no space yet.
+func Fresh(ctx context.Context, d *db.DB) (fresh bool, err error) {
+	err = d.Read(ctx, func(tx *db.Tx) error {
+		_, err := store.Load(ctx, tx, FirstSpace)
+		if fresh = fault.KindOf(err) == fault.NotFound; fresh {
+			return nil
+		}
+		return err
+	})
+	return fresh, err
+}

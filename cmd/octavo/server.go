@@ -1,0 +1,259 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+
+	"github.com/octavo/octavo/internal/api"
+	"github.com/octavo/octavo/internal/blob"
+	"github.com/octavo/octavo/internal/cluster"
+	"github.com/octavo/octavo/internal/config"
+	"github.com/octavo/octavo/internal/control"
+	"github.com/octavo/octavo/internal/convention"
+	"github.com/octavo/octavo/internal/db"
+	"github.com/octavo/octavo/internal/engine"
+	"github.com/octavo/octavo/internal/engine/tasklog"
+	"github.com/octavo/octavo/internal/fault"
+	"github.com/octavo/octavo/internal/feed"
+	"github.com/octavo/octavo/internal/halibut"
+	"github.com/octavo/octavo/internal/hub"
+	"github.com/octavo/octavo/internal/secret"
+)
+
+func runCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run a node of the server",
+		Long: `Run a node of the server until SIGTERM or Ctrl-C. Each flag is also an environment variable (in brackets) and a
+key of the YAML file that --config names; flags win over the environment, the environment over the file.`,
+		Args: cobra.NoArgs,
+	}
+	settings := settingsFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		s, err := settings()
+		if err != nil {
+			return err
+		}
+		return serve(cmd.Context(), s, newLogger(s))
+	}
+	return cmd
+}
+
+// open opens the database at its newest schema, and the ring of master keys.
+func open(ctx context.Context, s config.Server) (*db.DB, *secret.Ring, error) {
+	d, err := db.Open(ctx, s.Database)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := d.Migrate(ctx); err != nil {
+		return nil, nil, errors.Join(err, d.Close())
+	}
+	ring, err := secret.Start(ctx, d, secret.Source{Text: s.MasterKey, File: s.MasterKeyFile})
+	if err != nil {
+		return nil, nil, errors.Join(err, d.Close())
+	}
+	return d, ring, nil
+}
+
+// serve is one node from its start to its end.
+func serve(ctx context.Context, s config.Server, log *slog.Logger) error {
+	d, ring, err := open(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	blobs, err := openBlobs(ctx, d, s.Blobs)
+	if err != nil {
+		return err
+	}
+	identity, err := hub.Identity(ctx, d, ring)
+	if err != nil {
+		return err
+	}
+	agents := hub.New(d, identity, log)
+	packages := feed.Repository{DB: d, Blobs: blobs}
+	use := &control.Control{DB: d, Ring: ring, Hub: agents, Packages: packages, Node: s.NodeName, Served: served(identity)}
+	if err := use.Bootstrap(ctx); err != nil {
+		return err
+	}
+	logs := tasklog.Reader{DB: d, Blobs: blobs}
+	handler, err := api.New(use, logs, log)
+	if err != nil {
+		return err
+	}
+
+	web, err := listen("listen", s.Listen)
+	if err != nil {
+		return err
+	}
+	defer web.Close()
+	comms, err := listen("comms-listen", s.CommsListen)
+	if err != nil {
+		return err
+	}
+	defer comms.Close()
+
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	carry := &engine.Engine{
+		DB: d, Blobs: blobs, Hub: agents, Ring: ring, Packages: packages, Log: log, Node: s.NodeName, Work: filepath.Join(s.Data, "server"),
+		Tools: s.Tools, PublicURL: s.PublicURL, Supervise: []string{self, "supervise"},
+	}
+
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var loops sync.WaitGroup
+	failed := make(chan error, 2)
+	loops.Go(func() { failed <- agents.Serve(background, comms) })
+	loops.Go(func() { carry.Sweep(background) })
+	node, err := cluster.Start(ctx, d, cluster.Config{
+		Name: s.NodeName, DataDir: s.Data, Cap: s.TaskCap, Version: api.Version, Address: s.PublicURL, Handlers: carry.Handlers(), OnEnd: use.TaskEnded, Log: log,
+	})
+	if err != nil {
+		stop()
+		loops.Wait()
+		return err
+	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+	loops.Go(func() {
+		if err := server.Serve(web); !errors.Is(err, http.ErrServerClosed) {
+			failed <- err
+		}
+	})
+	log.Info("node is up", "node", s.NodeName, "address", "http://"+web.Addr().String(), "agents", comms.Addr().String(), "thumbprint", identity.Thumbprint)
+
+	select {
+	case <-ctx.Done():
+		log.Info("stopping: what runs is handed over; once more ends at once")
+		err = nil
+	case err = <-failed:
+	}
+	// A second signal ends the process; everything is safe in the database.
+	signal.Reset(os.Interrupt, syscall.SIGTERM)
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.StopGrace)
+	defer cancel()
+	err = errors.Join(err, node.Stop(grace), server.Shutdown(grace))
+	stop()
+	loops.Wait()
+	return err
+}
+
+// openBlobs opens the folder, which a new installation makes for itself. A folder that was there and is gone is a
+// share that is not mounted, so it is never made again.
+func openBlobs(ctx context.Context, d *db.DB, folder string) (*blob.Folder, error) {
+	fresh, err := control.Fresh(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	if fresh {
+		if err := os.MkdirAll(folder, 0o700); err != nil {
+			return nil, fault.Because(fault.InvalidField("blobs", "The blob folder %s cannot be made. Make it, or set another folder with --blobs.", folder), err)
+		}
+	}
+	return blob.OpenFolder(ctx, folder, blob.Options{})
+}
+
+func listen(setting, address string) (net.Listener, error) {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fault.Because(fault.InvalidField(setting, "Cannot listen on %s: %v. Stop what uses it, or set another address with --%s.", address, errors.Unwrap(err), setting), err)
+	}
+	return listener, nil
+}
+
+// served is what this installation says of itself; its id follows from its certificate, so every node says the same.
+func served(identity *halibut.Identity) control.Served {
+	block, _ := pem.Decode(identity.CertificatePEM())
+	return control.Served{
+		InstallationID: uuid.NewSHA1(uuid.NameSpaceOID, []byte(identity.SHA256)).String(),
+		Thumbprint:     identity.Thumbprint,
+		Certificate:    base64.StdEncoding.EncodeToString(block.Bytes),
+	}
+}
+
+func adminCommand() *cobra.Command {
+	var username, password, key string
+	cmd := &cobra.Command{
+		Use:   "admin",
+		Short: "Make an administrator, or give one a new password or key; also while a server runs",
+		Args:  cobra.NoArgs,
+	}
+	settings := settingsFlags(cmd, "database", "master-key-file", "master-key")
+	cmd.Flags().StringVar(&username, "username", "admin", "name of the administrator")
+	cmd.Flags().StringVar(&password, "password", "", "password to set")
+	cmd.Flags().StringVar(&key, "api-key", "", "API key to give: API- and capital letters or digits")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		s, err := settings()
+		if err != nil {
+			return err
+		}
+		d, ring, err := open(cmd.Context(), s)
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		use := &control.Control{DB: d, Ring: ring}
+		if err := use.Bootstrap(cmd.Context()); err != nil {
+			return err
+		}
+		id, err := use.Admin(cmd.Context(), username, password, key)
+		if err == nil {
+			fmt.Fprintf(cmd.OutOrStdout(), "%s (%s) is an administrator.\n", username, id)
+		}
+		return err
+	}
+	return cmd
+}
+
+func showMasterKeyCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "show-master-key", Short: "Print the master key; keep it where the database's backups are not", Args: cobra.NoArgs}
+	settings := settingsFlags(cmd, "database", "master-key-file", "master-key")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		s, err := settings()
+		if err != nil {
+			return err
+		}
+		d, ring, err := open(cmd.Context(), s)
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		fmt.Fprint(cmd.OutOrStdout(), ring.Reveal())
+		return nil
+	}
+	return cmd
+}
+
+// toolCommand is what octavo-agent has under the same name: scripts that run on the server use this binary.
+func toolCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "tool COMMAND", Hidden: true, DisableFlagParsing: true,
+		Run: func(cmd *cobra.Command, args []string) {
+			os.Exit(convention.Main(cmd.Context(), args, os.Stdout, os.Stderr))
+		},
+	}
+}
+
+func superviseCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "supervise PROGRAM", Hidden: true, DisableFlagParsing: true,
+		Run: func(_ *cobra.Command, args []string) { os.Exit(engine.Supervise(os.Stdin, args)) },
+	}
+}
