@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -271,8 +272,8 @@ func (s *sim) pass() {
 			}
 		}
 	}))
-	for i, at := range s.ends {
-		if at != s.now {
+	for _, i := range slices.Sorted(maps.Keys(s.ends)) {
+		if s.ends[i] != s.now {
 			continue
 		}
 		delete(s.ends, i)

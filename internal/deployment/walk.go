@@ -239,11 +239,11 @@ func (w *walk) follow(l *lane, a *Action, at Place, gone bool) (stops bool) {
 		l.doing = closed
 		return true
 	}
-	return w.afterFailure(l, a, attempts, gone)
+	return w.afterFailure(l, a, at, attempts, gone)
 }
 
 // afterFailure decides what a failed attempt means (the package's table).
-func (w *walk) afterFailure(l *lane, a *Action, attempts []Run, gone bool) (stops bool) {
+func (w *walk) afterFailure(l *lane, a *Action, at Place, attempts []Run, gone bool) (stops bool) {
 	last := attempts[len(attempts)-1]
 	l.last = last
 	fail := func() bool {
@@ -252,30 +252,35 @@ func (w *walk) afterFailure(l *lane, a *Action, attempts []Run, gone bool) (stop
 		}
 		return false
 	}
+	// What was settled once stays so, whoever leaves later: a step that is over must not open again.
+	_, isTarget := w.targets[at.Target]
+	lost := isTarget && last.State == Unreachable && w.p.skips(w.targets[at.Target])
 	switch {
-	case gone:
+	case isTarget && last.Answer == AnswerExclude || lost:
 		return l.exclude()
-	case last.State == Aborted || last.Answer == AnswerFail:
+	case last.State == Aborted || last.Answer == AnswerFail || last.Answer == AnswerExclude:
 		return fail()
-	case last.Answer == AnswerRetry:
-		l.doing = ready
-		return true
 	case last.Answer == AnswerIgnore:
 		l.warned, l.ran = true, true
 		return false
-	case last.Asked && last.Answer == "":
-		l.doing, l.attempt = pending, last.Attempt
-		return true
-	case last.Answer != "": // Exclude without a target is not offered; nothing else is known
-		return fail()
-	case used(attempts) < a.Retries && (last.State != Unreachable || last.NotStarted):
-		l.doing, l.until = backoff, last.Ended.Add(a.Backoff)
-		return true
-	case a.Type != project.TypeManual && (w.p.GuidedFailure || last.State == Interrupted):
-		l.doing, l.attempt = asking, last.Attempt
-		return true
 	}
-	return fail()
+	retry := used(attempts) < a.Retries && (last.State != Unreachable || last.NotStarted)
+	ask := a.Type != project.TypeManual && w.p.Steps[at.Step].Kind != KindRetention && (w.p.GuidedFailure || last.State == Interrupted)
+	switch {
+	case last.Answer != AnswerRetry && !last.Asked && !retry && !ask:
+		return fail()
+	case gone:
+		return l.exclude()
+	case last.Answer == AnswerRetry:
+		l.doing = ready
+	case last.Asked:
+		l.doing, l.attempt = pending, last.Attempt
+	case retry:
+		l.doing, l.until = backoff, last.Ended.Add(a.Backoff)
+	default:
+		l.doing, l.attempt = asking, last.Attempt
+	}
+	return true
 }
 
 // exclude closes a lane because its target has left.
