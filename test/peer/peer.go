@@ -1,7 +1,7 @@
 // Package peer runs an agent that shares no code with ours: C# on Mono, with the real Newtonsoft BSON, DeflateStream
 // and SslStream (tentacle-protocol.md 6.3, tier 1). It was written from the protocol's description, so that a
 // mistake in our Go code is not made twice. It offers ICapabilitiesServiceV2, IScriptServiceV2 with real bash, and
-// IFileTransferService, and either listens or polls:
+// IFileTransferService, and either listens or polls. With --old yes it is a Tentacle before 6.3: IScriptService, no capabilities.
 //
 //	./build FOLDER
 //	mono FOLDER/peer.exe thumbprint --cert FILE

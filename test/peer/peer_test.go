@@ -30,10 +30,10 @@ func TestMain(m *testing.M) {
 type caller func(ctx context.Context, service, method string, result any, params ...any) error
 
 // listening connects to a peer that listens.
-func listening(t *testing.T) (*Peer, caller) {
+func listening(t *testing.T, options ...string) (*Peer, caller) {
 	us := identity(t)
 	file, thumbprint := Certificate(t)
-	p := Start(t, "listen", "--cert", file, "--trust", us.Thumbprint, "--port", "0")
+	p := Start(t, append([]string{"listen", "--cert", file, "--trust", us.Thumbprint, "--port", "0"}, options...)...)
 	to := halibut.Endpoint{Address: "127.0.0.1:" + p.Await(t, "listening on "), Thumbprint: thumbprint}
 	client := halibut.NewClient(halibut.ClientConfig{Identity: us, StreamDir: t.TempDir()})
 	t.Cleanup(client.Close)
@@ -50,7 +50,7 @@ func listening(t *testing.T) (*Peer, caller) {
 const subscription = "poll://abcdefghij0123456789/"
 
 // polling lets a peer connect to us. Null messages are sent after two seconds, so that the peer sees some.
-func polling(t *testing.T) (*Peer, caller) {
+func polling(t *testing.T, options ...string) (*Peer, caller) {
 	us := identity(t)
 	file, thumbprint := Certificate(t)
 	polls := halibut.NewPolls(halibut.PollsConfig{StreamDir: t.TempDir(), Timeouts: halibut.Timeouts{Null: 2 * time.Second}})
@@ -74,8 +74,10 @@ func polling(t *testing.T) (*Peer, caller) {
 		_ = listener.Serve(ctx, ln) // it ends with the test
 	}()
 	t.Cleanup(func() { cancel(); <-done })
-	p := Start(t, "poll", "--cert", file, "--trust", us.Thumbprint, "--server", ln.Addr().String(),
-		"--subscription", subscription, "--connections", "2")
+	p := Start(t, append([]string{
+		"poll", "--cert", file, "--trust", us.Thumbprint, "--server", ln.Addr().String(),
+		"--subscription", subscription, "--connections", "2",
+	}, options...)...)
 	return p, func(ctx context.Context, service, method string, result any, params ...any) error {
 		return polls.Call(ctx, subscription, service, method, result, params...)
 	}
@@ -92,7 +94,7 @@ func identity(t *testing.T) *halibut.Identity {
 
 // TestPeer is acceptance check 2 of tentacle-protocol.md 7.5.
 func TestPeer(t *testing.T) {
-	for name, connect := range map[string]func(*testing.T) (*Peer, caller){"listening": listening, "polling": polling} {
+	for name, connect := range map[string]func(*testing.T, ...string) (*Peer, caller){"listening": listening, "polling": polling} {
 		t.Run(name, func(t *testing.T) {
 			p, call := connect(t)
 			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
@@ -278,6 +280,44 @@ func TestLargeScript(t *testing.T) {
 	code, lines := finish(t, t.Context(), call, status)
 	if code != 0 || len(lines) != 1 || lines[0].Text != "end" {
 		t.Errorf("exit code %d, %v", code, lines)
+	}
+}
+
+// TestOldPeer speaks to a Tentacle before 6.3, whose contracts have other names on the wire.
+func TestOldPeer(t *testing.T) {
+	_, call := listening(t, "--old", "yes")
+	ctx := t.Context()
+	var remote *halibut.RemoteError
+	if err := call(ctx, tentacle.CapabilitiesServiceV2, tentacle.GetCapabilities, nil); !errors.As(err, &remote) || remote.Class != halibut.NoService {
+		t.Errorf("capabilities: %v", err)
+	}
+	task := "ServerTasks-77"
+	start := tentacle.StartScriptCommand{
+		Scripts: map[string]string{tentacle.Bash: "cat data.txt; exit 3"}, Isolation: tentacle.NoIsolation, TaskId: &task,
+		Files: []tentacle.ScriptFile{{Name: "data.txt", Contents: halibut.BytesStream([]byte("from a file\n"))}},
+	}
+	var ticket tentacle.ScriptTicket
+	if err := call(ctx, tentacle.ScriptServiceV1, tentacle.StartScript, &ticket, start); err != nil || !strings.Contains(ticket.TaskId, "-77-") {
+		t.Fatalf("%+v, %v", ticket, err)
+	}
+	var status tentacle.ScriptStatusResponse
+	var lines []tentacle.ProcessOutput
+	for status.State != tentacle.Complete {
+		request := tentacle.ScriptStatusRequest{Ticket: ticket, LastLogSequence: status.NextLogSequence}
+		status = tentacle.ScriptStatusResponse{}
+		if err := call(ctx, tentacle.ScriptServiceV1, tentacle.GetStatus, &status, request); err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, status.Logs...)
+	}
+	complete := tentacle.CompleteScriptCommand{Ticket: ticket, LastLogSequence: status.NextLogSequence}
+	status = tentacle.ScriptStatusResponse{}
+	if err := call(ctx, tentacle.ScriptServiceV1, tentacle.CompleteScript, &status, complete); err != nil {
+		t.Fatal(err)
+	}
+	lines = append(lines, status.Logs...)
+	if status.ExitCode != 3 || len(lines) != 1 || lines[0].Text != "from a file" {
+		t.Errorf("%+v, %v", status, lines)
 	}
 }
 

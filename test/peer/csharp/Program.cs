@@ -19,6 +19,7 @@ namespace OctavoPeer
             "peer.exe thumbprint --cert FILE\n" +
             "peer.exe listen --cert FILE --trust THUMBPRINT [--port PORT] [--home FOLDER]\n" +
             "peer.exe poll   --cert FILE --trust THUMBPRINT --server HOST:PORT --subscription poll://ID/ [--connections N] [--home FOLDER]\n" +
+            "--old yes offers what a Tentacle before 6.3 does: no capabilities, IScriptService only.\n" +
             "FILE is a PKCS#12 file; it is made when it is missing. The trusted thumbprint is the server's.";
 
         const string Password = "peer"; // PKCS#12 wants one; the file is a test's
@@ -55,7 +56,7 @@ namespace OctavoPeer
             var home = Path.GetFullPath(Option("home", "peer-home"));
             temp = Path.Combine(home, "Temp");
             Directory.CreateDirectory(temp);
-            dispatcher = new Dispatcher(home);
+            dispatcher = new Dispatcher(home, Option("old", "no") == "yes");
             Required("trust");
             switch (args[0])
             {

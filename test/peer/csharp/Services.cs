@@ -9,7 +9,6 @@ using System.Security.Cryptography;
 using System.Threading;
 using Halibut;
 using Halibut.Transport.Protocol;
-using Octopus.Shared.Contracts;
 using Octopus.Tentacle.Contracts;
 using Octopus.Tentacle.Contracts.Capabilities;
 using Octopus.Tentacle.Contracts.ScriptServiceV2;
@@ -31,14 +30,14 @@ namespace OctavoPeer
 
         string Resolve(string path) { return Path.GetFullPath(Path.Combine(home, path.Replace('\\', '/'))); }
 
-        public UploadResult UploadFile(string remotePath, DataStream upload)
+        public Octopus.Shared.Contracts.UploadResult UploadFile(string remotePath, DataStream upload)
         {
             var path = Resolve(remotePath);
             Directory.CreateDirectory(Path.GetDirectoryName(path));
             File.Copy(upload.Path, path, true);
             using (var sha1 = SHA1.Create())
             using (var file = File.OpenRead(path))
-                return new UploadResult
+                return new Octopus.Shared.Contracts.UploadResult
                 {
                     FullPath = path,
                     Hash = BitConverter.ToString(sha1.ComputeHash(file)).Replace("-", "").ToLowerInvariant(),
@@ -296,14 +295,16 @@ namespace OctavoPeer
     {
         readonly Dictionary<string, object> services;
 
-        public Dispatcher(string home)
+        public Dispatcher(string home, bool old)
         {
             services = new Dictionary<string, object>
             {
-                { "ICapabilitiesServiceV2", new CapabilitiesService() },
-                { "IScriptServiceV2", new ScriptService(home) },
-                { "IFileTransferService", new FileTransferService(home) }
+                { "IFileTransferService", new FileTransferService(home) },
+                { "IScriptService", new OldScriptService(home) }
             };
+            if (old) return;
+            services.Add("ICapabilitiesServiceV2", new CapabilitiesService());
+            services.Add("IScriptServiceV2", new ScriptService(home));
         }
 
         public ResponseMessage Answer(RequestMessage request)
