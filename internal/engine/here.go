@@ -226,7 +226,10 @@ func (d *walk) copyHere(ctx context.Context, pkg deployment.Package, file conven
 	if err != nil {
 		return err
 	}
-	from := d.Packages.Open(ctx, found)
+	from, err := d.Packages.Open(ctx, found, 0)
+	if err != nil {
+		return err
+	}
 	defer from.Close()
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err

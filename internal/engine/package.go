@@ -117,7 +117,7 @@ func (d *walk) upload(ctx context.Context, activity string, at place, from deplo
 		case <-ctx.Done():
 		}
 	}()
-	_, err = d.Hub.Upload(ctx, at.trust, to.Path(), to.Size, func() (io.ReadCloser, error) { return d.Packages.Open(ctx, found), nil }, d.retried(ctx, activity))
+	_, err = d.Hub.Upload(ctx, at.trust, to.Path(), to.Size, func() (io.ReadCloser, error) { return d.Packages.Open(ctx, found, 0) }, d.retried(ctx, activity))
 	if context.Cause(ctx) != nil {
 		return context.Cause(ctx)
 	}
