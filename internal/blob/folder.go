@@ -27,6 +27,8 @@ type Options struct {
 	LowPercent float64 // the same in percent of the disk; 0 = 5, below 0 = never
 }
 
+var _ Store = (*Folder)(nil)
+
 // Folder is a Store in a folder: on a local disk for one node, on a share (NFS, SMB, a volume) for several.
 type Folder struct {
 	root *os.Root

@@ -431,3 +431,27 @@ func FuzzKeys(f *testing.F) {
 		}
 	})
 }
+
+func TestBelongs(t *testing.T) {
+	ctx := t.Context()
+	ours, empty := open(t, t.TempDir()), open(t, t.TempDir())
+	for _, c := range []struct {
+		name  string
+		f     *Folder
+		id    string
+		isNew bool
+		want  string
+	}{
+		{"first start", ours, "c1", true, ""},
+		{"first start of another node", ours, "c1", true, ""},
+		{"later", ours, "c1", false, ""},
+		{"not mounted", empty, "c1", false, "Is the share mounted?"},
+		{"other cluster's", ours, "c2", false, "belongs to another cluster (c1; the database is of cluster c2)"},
+		{"other cluster's, new", ours, "c2", true, "belongs to another cluster"},
+	} {
+		err := Belongs(ctx, c.f, c.id, c.isNew)
+		if c.want == "" && err != nil || c.want != "" && (fault.KindOf(err) != fault.Invalid || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
+	}
+}
