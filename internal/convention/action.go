@@ -38,6 +38,8 @@ type action struct {
 	apps    string // where packages are installed (G3)
 	journal string // "" = the agent gave none (G9)
 	dir     string // current directory: first the workspace, then where the package is
+
+	transforms map[string]bool // files that were used as transforms, and so are no configuration (variables.md 5.3)
 }
 
 func newAction(ctx context.Context, workspace string, environ []string, stdout, stderr io.Writer) (*action, error) {
