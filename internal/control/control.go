@@ -8,6 +8,7 @@ import (
 	"github.com/octavo/octavo/internal/access"
 	"github.com/octavo/octavo/internal/db"
 	"github.com/octavo/octavo/internal/fault"
+	"github.com/octavo/octavo/internal/feed"
 	"github.com/octavo/octavo/internal/hub"
 	"github.com/octavo/octavo/internal/resource"
 	"github.com/octavo/octavo/internal/secret"
@@ -16,11 +17,12 @@ import (
 
 // Control is the use cases over one database. Its fields are set once, by whoever wires the process.
 type Control struct {
-	DB     *db.DB
-	Ring   *secret.Ring
-	Hub    *hub.Hub
-	Node   string // this node's name
-	Served Served
+	DB       *db.DB
+	Ring     *secret.Ring
+	Hub      *hub.Hub
+	Packages feed.Repository
+	Node     string // this node's name
+	Served   Served
 }
 
 // Served is what this server says of itself.
@@ -64,6 +66,28 @@ func (c *Control) SpaceOf(ctx context.Context, idOrSlug string) (string, error) 
 		return nil
 	})
 	return found, err
+}
+
+// SpaceNamed finds a space by id, slug or name.
+func (c *Control) SpaceNamed(ctx context.Context, what string) (string, error) {
+	var found string
+	err := c.DB.Read(ctx, func(tx *db.Tx) error {
+		o, ok, err := findNamed(ctx, tx, Spaces, "", what, nil)
+		if err == nil && !ok {
+			err = fault.NotFoundf("The resource '%s' was not found.", what)
+		}
+		found = o.Text("Id")
+		return err
+	})
+	return found, err
+}
+
+// MayLookAt lets a user look at himself, and an administrator at everybody.
+func (c *Control) MayLookAt(ctx context.Context, userID string) error {
+	if a := access.From(ctx); a.UserId != userID && !a.Administrator {
+		return fault.Deniedf("You may look at yourself only. Missing permission: %s", access.UserView)
+	}
+	return nil
 }
 
 // Feature toggles this server answers for (rest-api.md 1); what is not listed is off.

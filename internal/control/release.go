@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/octavo/octavo/internal/db"
+	"github.com/octavo/octavo/internal/environment"
 	"github.com/octavo/octavo/internal/fault"
 	"github.com/octavo/octavo/internal/project"
 	"github.com/octavo/octavo/internal/release"
@@ -172,7 +173,11 @@ func (c *Control) createRelease(ctx context.Context, tx *db.Tx, p project.Projec
 	if o, err = c.insert(ctx, tx, Releases, p.SpaceId, o, ""); err != nil {
 		return ReleaseCreated{}, err
 	}
-	return ReleaseCreated{o.Text("Id"), version}, nil
+	r, err := resource.View[release.Release](o)
+	if err != nil {
+		return ReleaseCreated{}, err
+	}
+	return ReleaseCreated{r.Id, version}, c.startAutomatic(ctx, tx, p, r, environment.Event{})
 }
 
 func channelsOf(ctx context.Context, tx *db.Tx, p project.Project) ([]project.Channel, error) {
@@ -482,19 +487,4 @@ func (c *Control) ReleaseTemplate(ctx context.Context, space, processDocument, c
 		return nil
 	})
 	return t, err
-}
-
-// offers asks a feed for all its versions of a package.
-func (c *Control) offers(ctx context.Context, tx *db.Tx, space, feed, packageID string) ([]release.Candidate, error) {
-	o, err := store.Get(ctx, tx, &Feeds.Kind, space, feed)
-	if fault.KindOf(err) == fault.NotFound {
-		return nil, fault.Invalidf("its feed '%s' does not exist in this space", feed)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if o.Text("FeedType") != BuiltIn {
-		return nil, fault.Invalidf("its feed '%s' is of type %s, which cannot be asked for versions yet", o.Text("Name"), o.Text("FeedType"))
-	}
-	return c.builtInVersions(ctx, tx, space, packageID)
 }

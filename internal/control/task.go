@@ -9,17 +9,20 @@ import (
 	"github.com/octavo/octavo/internal/cluster"
 	"github.com/octavo/octavo/internal/db"
 	"github.com/octavo/octavo/internal/fault"
+	"github.com/octavo/octavo/internal/resource"
 )
 
 // The kinds of task a client may push itself, with POST tasks. What runs them is the engine's.
 var taskKinds = []string{"Health"}
 
 // Tasks lists tasks, how many there are, and how many of each state (rest-api.md 5).
-func (c *Control) Tasks(ctx context.Context, f cluster.Filter) (tasks []cluster.Task, total int, counts map[string]int, err error) {
+func (c *Control) Tasks(ctx context.Context, f TaskFilter) (tasks []Task, total int, counts map[string]int, err error) {
 	err = c.DB.Read(ctx, func(tx *db.Tx) error {
-		if tasks, err = cluster.List(ctx, tx, f); err != nil {
+		list, err := cluster.List(ctx, tx, f)
+		if err != nil {
 			return err
 		}
+		tasks = wireTasks(list)
 		if total, err = cluster.Count(ctx, tx, f); err != nil {
 			return err
 		}
@@ -30,13 +33,21 @@ func (c *Control) Tasks(ctx context.Context, f cluster.Filter) (tasks []cluster.
 }
 
 // Task reads one; one of another space than the one asked for is not there.
-func (c *Control) Task(ctx context.Context, space, id string) (cluster.Task, error) {
+func (c *Control) Task(ctx context.Context, space, id string) (Task, error) {
 	var t cluster.Task
 	err := c.DB.Read(ctx, func(tx *db.Tx) (err error) {
 		t, err = taskOf(ctx, tx, space, id)
 		return err
 	})
-	return t, err
+	return WireTask(t), err
+}
+
+func wireTasks(list []cluster.Task) []Task {
+	out := make([]Task, len(list))
+	for i, t := range list {
+		out[i] = WireTask(t)
+	}
+	return out
 }
 
 func taskOf(ctx context.Context, tx *db.Tx, space, id string) (cluster.Task, error) {
@@ -64,8 +75,8 @@ func (c *Control) WhyWaiting(ctx context.Context, id string) (why string, err er
 	return why, err
 }
 
-// change does something to a task and writes the event of it.
-func (c *Control) changeTask(ctx context.Context, space, id, category, verb string, do func(*db.Tx, string) (cluster.Task, error)) (cluster.Task, error) {
+// changeTask does something to a task and writes the event of it.
+func (c *Control) changeTask(ctx context.Context, space, id, category, verb string, do func(*db.Tx, string) (cluster.Task, error)) (Task, error) {
 	var t cluster.Task
 	err := c.DB.InTx(ctx, func(tx *db.Tx) error {
 		old, err := taskOf(ctx, tx, space, id)
@@ -77,27 +88,27 @@ func (c *Control) changeTask(ctx context.Context, space, id, category, verb stri
 		}
 		return Event(ctx, tx, old.SpaceId, category, "Task "+old.Description+" "+verb, old.Id)
 	})
-	return t, err
+	return WireTask(t), err
 }
 
 // CancelTask cancels a task: at once when it has not begun, else as soon as its scripts have been ended.
-func (c *Control) CancelTask(ctx context.Context, space, id string) (cluster.Task, error) {
+func (c *Control) CancelTask(ctx context.Context, space, id string) (Task, error) {
 	return c.changeTask(ctx, space, id, "TaskCanceled", "was canceled", func(tx *db.Tx, id string) (cluster.Task, error) {
 		return cluster.Cancel(ctx, tx, id, "The task was canceled by a user.")
 	})
 }
 
 // Prioritize moves a queued task to the top.
-func (c *Control) Prioritize(ctx context.Context, space, id string) (cluster.Task, error) {
+func (c *Control) Prioritize(ctx context.Context, space, id string) (Task, error) {
 	return c.changeTask(ctx, space, id, "TaskPrioritized", "was moved to the top of the queue", func(tx *db.Tx, id string) (cluster.Task, error) {
 		return cluster.MoveToTop(ctx, tx, id)
 	})
 }
 
 // SetTaskState corrects the end of a task by hand.
-func (c *Control) SetTaskState(ctx context.Context, space, id, state, reason string) (cluster.Task, error) {
+func (c *Control) SetTaskState(ctx context.Context, space, id, state, reason string) (Task, error) {
 	if strings.TrimSpace(reason) == "" {
-		return cluster.Task{}, fault.InvalidField("Reason", "Please say why the state of the task is changed (Reason).")
+		return Task{}, fault.InvalidField("Reason", "Please say why the state of the task is changed (Reason).")
 	}
 	return c.changeTask(ctx, space, id, "TaskStateChanged", "was set to "+state+": "+reason, func(tx *db.Tx, id string) (cluster.Task, error) {
 		return cluster.SetState(ctx, tx, id, cluster.State(state), reason)
@@ -105,13 +116,14 @@ func (c *Control) SetTaskState(ctx context.Context, space, id, state, reason str
 }
 
 // QueuedBehind lists what a task waits for.
-func (c *Control) QueuedBehind(ctx context.Context, space, id string, skip, take int) (tasks []cluster.Task, total int, err error) {
+func (c *Control) QueuedBehind(ctx context.Context, space, id string, skip, take int) (tasks []Task, total int, err error) {
 	err = c.DB.Read(ctx, func(tx *db.Tx) error {
 		t, err := taskOf(ctx, tx, space, id)
 		if err != nil {
 			return err
 		}
-		tasks, total, err = cluster.QueuedBehind(ctx, tx, t.Id, skip, take)
+		list, n, err := cluster.QueuedBehind(ctx, tx, t.Id, skip, take)
+		tasks, total = wireTasks(list), n
 		return err
 	})
 	return tasks, total, err
@@ -128,10 +140,10 @@ type NewTask struct {
 }
 
 // PushTask queues a task a client asks for by name.
-func (c *Control) PushTask(ctx context.Context, space string, n NewTask) (cluster.Task, error) {
+func (c *Control) PushTask(ctx context.Context, space string, n NewTask) (Task, error) {
 	i := slices.IndexFunc(taskKinds, func(k string) bool { return strings.EqualFold(k, n.Name) })
 	if i < 0 {
-		return cluster.Task{}, fault.InvalidField("Name", "Tasks of the name '%s' cannot be created; those of %s can. Deployments are created with POST deployments/create/untenanted/v1.", n.Name, strings.Join(taskKinds, ", "))
+		return Task{}, fault.InvalidField("Name", "Tasks of the name '%s' cannot be created; those of %s can. Deployments are created with POST deployments/create/untenanted/v1.", n.Name, strings.Join(taskKinds, ", "))
 	}
 	push := cluster.NewTask{SpaceId: space, Kind: taskKinds[i], Description: n.Description, Arguments: n.Arguments}
 	if push.Description == "" {
@@ -150,7 +162,7 @@ func (c *Control) PushTask(ctx context.Context, space string, n NewTask) (cluste
 		}
 		return Event(ctx, tx, space, "Queued", "Task "+t.Description+" was queued", t.Id)
 	})
-	return t, err
+	return WireTask(t), err
 }
 
 // noLiveTask refuses to take away what a task still works on.
@@ -170,33 +182,43 @@ func (c *Control) noLiveTask(ctx context.Context, tx *db.Tx, what, id, name stri
 }
 
 // Nodes lists the nodes of the cluster.
-func (c *Control) Nodes(ctx context.Context) (nodes []cluster.NodeInfo, err error) {
+func (c *Control) Nodes(ctx context.Context) (nodes []Node, err error) {
 	err = c.DB.Read(ctx, func(tx *db.Tx) error {
-		nodes, err = cluster.Nodes(ctx, tx)
+		list, err := cluster.Nodes(ctx, tx)
+		nodes = nil
+		for _, n := range list {
+			nodes = append(nodes, wireNode(n, tx.Now))
+		}
 		return err
 	})
 	return nodes, err
 }
 
 // GetNode reads one by its name or id; "" is this node.
-func (c *Control) GetNode(ctx context.Context, id string) (node cluster.NodeInfo, err error) {
+func (c *Control) GetNode(ctx context.Context, id string) (node Node, err error) {
 	if id == "" {
 		id = c.Node
 	}
 	err = c.DB.Read(ctx, func(tx *db.Tx) error {
-		node, err = cluster.GetNode(ctx, tx, id)
+		n, err := cluster.GetNode(ctx, tx, id)
+		if fault.KindOf(err) == fault.NotFound {
+			return fault.NotFoundf("The resource '%s' was not found.", id)
+		}
+		node = wireNode(n, tx.Now)
 		return err
 	})
 	return node, err
 }
 
 // SetNode changes a node's task cap, and drains it or lets it work again.
-func (c *Control) SetNode(ctx context.Context, id string, taskCap *int, draining *bool) (node cluster.NodeInfo, err error) {
+func (c *Control) SetNode(ctx context.Context, id string, taskCap *int, draining *bool) (node Node, err error) {
 	err = c.DB.InTx(ctx, func(tx *db.Tx) error {
-		if node, err = cluster.SetNode(ctx, tx, id, taskCap, draining); err != nil {
+		n, err := cluster.SetNode(ctx, tx, id, taskCap, draining)
+		if err != nil {
 			return err
 		}
-		return Event(ctx, tx, "", "Modified", "Node "+node.Name+" was changed", node.Id())
+		node = wireNode(n, tx.Now)
+		return Event(ctx, tx, "", "Modified", "Node "+n.Name+" was changed", n.Id())
 	})
 	return node, err
 }
@@ -213,4 +235,26 @@ func (c *Control) DeleteNode(ctx context.Context, id string) error {
 		}
 		return Event(ctx, tx, "", "Deleted", "Node "+node.Name+" was deleted", node.Id())
 	})
+}
+
+// Node is a node as the wire has it (rest-api.md 5).
+type Node struct {
+	Id                  string
+	Name                string
+	MaxConcurrentTasks  int
+	IsInMaintenanceMode bool
+	IsOffline           bool
+	LastSeen            resource.Time
+	Rank                string
+	Version             string
+	RunningTaskCount    int
+	Links               map[string]string
+}
+
+func wireNode(n cluster.NodeInfo, now time.Time) Node {
+	path := "/api/octopusservernodes/" + n.Id()
+	return Node{
+		Id: n.Id(), Name: n.Name, MaxConcurrentTasks: n.Cap, IsInMaintenanceMode: n.Draining, IsOffline: n.IsOffline(now), LastSeen: resource.Time{Time: n.LastSeen}, Rank: n.Rank(), Version: n.Version,
+		RunningTaskCount: n.RunningTasks, Links: map[string]string{"Self": path, "Node": path, "Details": path + "/details", "Delete": path},
+	}
 }
