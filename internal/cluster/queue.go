@@ -33,7 +33,7 @@ const (
 // Push queues a task, in the transaction of whatever it is about. Pushing a Key again gives the task
 // that the first push made, if that was the same request (reliability-and-security.md M20).
 func Push(ctx context.Context, tx *db.Tx, n NewTask) (Task, error) {
-	arguments, err := n.check()
+	arguments, err := n.check(tx.Now)
 	if err != nil {
 		return Task{}, err
 	}
@@ -92,13 +92,16 @@ func Push(ctx context.Context, tx *db.Tx, n NewTask) (Task, error) {
 	return Get(ctx, tx, taskID)
 }
 
-func (n NewTask) check() (arguments string, err error) {
+func (n NewTask) check(now time.Time) (arguments string, err error) {
 	if n.Kind == "" {
 		return "", fault.InvalidField("Name", "The task has no name. Give one such as Deploy or Health.")
 	}
 	if !n.QueueTimeExpiry.IsZero() && n.QueueTimeExpiry.Before(n.QueueTime) {
 		return "", fault.InvalidField("QueueTimeExpiry", "QueueTimeExpiry (%s) is before QueueTime (%s): the task could never start.",
 			n.QueueTimeExpiry.Format(time.RFC3339), n.QueueTime.Format(time.RFC3339))
+	}
+	if !n.QueueTimeExpiry.IsZero() && !n.QueueTimeExpiry.After(now) {
+		return "", fault.InvalidField("QueueTimeExpiry", "QueueTimeExpiry (%s) has passed already: the task could never start.", n.QueueTimeExpiry.Format(time.RFC3339))
 	}
 	if n.Arguments == nil {
 		return "{}", nil
@@ -198,11 +201,14 @@ func claim(ctx context.Context, tx *db.Tx, node string, epoch int64, busy int, k
 	return claimed(ctx, tx, claimText(tx.Engine(), len(kinds)), args)
 }
 
+// inTime leaves out what has expired but was not ended yet.
+const inTime = ` AND (r.expires IS NULL OR r.expires > $4 OR r.state = 'released')`
+
 func claimText(engine db.Engine, kinds int) string {
 	if engine == db.SQLite {
 		return `UPDATE queue SET state = 'running', lane = 0, node = $1, claim = claim + 1, woken = FALSE, updated = $4,
-				started = coalesce(started, $4), incarnation = (SELECT c.incarnation FROM cluster c)
-			WHERE task IN (SELECT r.task FROM queue r WHERE r.head AND r.state IN ('queued', 'released') AND r.kind IN (` + db.List(5, kinds) + `)
+				started = coalesce(started, $4), incarnation = (SELECT c.incarnation FROM cluster c WHERE c.one = 1)
+			WHERE task IN (SELECT r.task FROM queue r WHERE r.head AND r.state IN ('queued', 'released') AND r.kind IN (` + db.List(5, kinds) + `)` + inTime + `
 				ORDER BY r.lane, r.place
 				LIMIT coalesce((SELECT max(0, n.cap - $3) FROM node n
 					WHERE n.name = $1 AND n.epoch = $2 AND n.state = 'up' AND NOT n.draining), 0))
@@ -211,8 +217,8 @@ func claimText(engine db.Engine, kinds int) string {
 	return `WITH me AS MATERIALIZED (
 			SELECT n.cap FROM node n WHERE n.name = $1 AND n.epoch = $2 AND n.state = 'up' AND NOT n.draining FOR SHARE)
 		UPDATE queue SET state = 'running', lane = 0, node = $1, claim = claim + 1, woken = FALSE, updated = $4,
-			started = coalesce(started, $4), incarnation = (SELECT c.incarnation FROM cluster c)
-		WHERE task = ANY (ARRAY(SELECT r.task FROM queue r WHERE r.head AND r.state IN ('queued', 'released') AND r.kind IN (` + db.List(5, kinds) + `)
+			started = coalesce(started, $4), incarnation = (SELECT c.incarnation FROM cluster c WHERE c.one = 1)
+		WHERE task = ANY (ARRAY(SELECT r.task FROM queue r WHERE r.head AND r.state IN ('queued', 'released') AND r.kind IN (` + db.List(5, kinds) + `)` + inTime + `
 				ORDER BY r.lane, r.place
 				LIMIT (SELECT greatest(0, me.cap - $3) FROM me) FOR NO KEY UPDATE SKIP LOCKED))
 			AND EXISTS (SELECT 1 FROM me)
@@ -242,7 +248,7 @@ func claimEnding(ctx context.Context, tx *db.Tx, node string, epoch int64, kinds
 		args = append(args, k)
 	}
 	return claimed(ctx, tx, `UPDATE queue SET state = 'running', lane = 0, node = $1, claim = claim + 1, woken = FALSE, updated = $2,
-			started = coalesce(started, $2), incarnation = (SELECT c.incarnation FROM cluster c)
+			started = coalesce(started, $2), incarnation = (SELECT c.incarnation FROM cluster c WHERE c.one = 1)
 		WHERE task IN (SELECT r.task FROM queue r WHERE r.cancel AND r.state = 'released' AND r.kind IN (`+db.List(3, len(kinds))+`)
 			ORDER BY r.place LIMIT 16`+skip+`)
 		RETURNING task, lane, place`, args)
@@ -380,8 +386,9 @@ func Cancel(ctx context.Context, tx *db.Tx, task, reason string) (Task, error) {
 	}
 	var node string
 	var state State
-	err = tx.QueryRowContext(ctx, `UPDATE queue SET cancel = TRUE, updated = $2, state = CASE WHEN state = 'waiting' THEN 'released' ELSE state END
-		WHERE task = $1 RETURNING node, state`, task, tx.Ms()).Scan(&node, &state)
+	err = tx.QueryRowContext(ctx, `UPDATE queue SET cancel = TRUE, updated = $2, state = CASE WHEN state = 'waiting' THEN 'released' ELSE state END,
+			head = head OR (state = 'waiting' AND NOT EXISTS (SELECT 1 FROM queue a WHERE a.turn = $3 AND a.head))
+		WHERE task = $1 RETURNING node, state`, task, tx.Ms(), turn).Scan(&node, &state)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return Task{}, err
 	}

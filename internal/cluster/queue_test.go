@@ -114,13 +114,14 @@ func TestPushTellsAll(t *testing.T) {
 func TestPushRefuses(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		for field, n := range map[string]NewTask{
-			"Name":            {},
-			"Arguments":       {Kind: "Deploy", Arguments: []int{1}},
-			"QueueTimeExpiry": {Kind: "Deploy", QueueTime: time.Now().Add(time.Hour), QueueTimeExpiry: time.Now()},
+			"Name":             {},
+			"Arguments":        {Kind: "Deploy", Arguments: []int{1}},
+			"QueueTimeExpiry":  {Kind: "Deploy", QueueTime: time.Now().Add(time.Hour), QueueTimeExpiry: time.Now()},
+			"QueueTimeExpiry ": {Kind: "Deploy", QueueTimeExpiry: time.Now().Add(-time.Second)},
 		} {
 			_, err := try(t, d, func(ctx context.Context, tx *db.Tx) (Task, error) { return Push(ctx, tx, n) })
 			var f *fault.Fault
-			if !errors.As(err, &f) || f.Kind != fault.Invalid || f.Field != field {
+			if !errors.As(err, &f) || f.Kind != fault.Invalid || f.Field != strings.TrimSpace(field) {
 				t.Errorf("%s: got %v", field, err)
 			}
 		}
@@ -435,6 +436,9 @@ func TestScheduledAndExpired(t *testing.T) {
 		})
 		if got := get(t, d, "ServerTasks-2"); got.State != TimedOut || got.ErrorMessage == "" {
 			t.Errorf("expired: %+v", got)
+		}
+		if got := ids(claims(t, d, "n1", epoch, 10)); got != "" {
+			t.Errorf("claimed %q without a slot", got)
 		}
 		ripe := look(whereRipe)
 		if len(ripe) != 1 {

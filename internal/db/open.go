@@ -177,7 +177,7 @@ func openPostgres(where string) (*DB, error) {
 	// No plan of the queue may depend on the statistics of a table that empties every minute
 	// (performance.md 3.11, trap 2).
 	queue := pool(min(size, 4), map[string]string{
-		"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off",
+		"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "enable_bitmapscan": "off", "enable_sort": "off", "enable_hashjoin": "off", "enable_mergejoin": "off",
 	})
 	control := pool(1, map[string]string{"statement_timeout": "1500ms", "lock_timeout": "1s"})
 	h := newHints(nil)
