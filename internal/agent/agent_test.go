@@ -327,6 +327,7 @@ exec -a MARK sleep 1000
 `
 
 func TestCancelKillsEverybody(t *testing.T) {
+	t.Parallel()
 	for _, how := range []string{"supervise", "supervise-without-cgroup"} {
 		t.Run(how, func(t *testing.T) { cancelKillsEverybody(t, how) })
 	}
@@ -365,6 +366,7 @@ func TestCancelIsGentleFirst(t *testing.T) {
 
 // A daemon that holds our pipe is killed after five seconds; one that does not is left alone and named.
 func TestLeftBehind(t *testing.T) {
+	t.Parallel()
 	needProc(t)
 	a := opened(t)
 	mark := fmt.Sprintf("octavo-daemon-%d", os.Getpid())
@@ -388,6 +390,7 @@ func TestLeftBehind(t *testing.T) {
 }
 
 func TestIsolation(t *testing.T) {
+	t.Parallel()
 	a := opened(t)
 	gate := filepath.Join(a.config.Data, "gate")
 	full := func(name, body, mutex string) tentacle.StartScriptCommandV2 {
@@ -489,6 +492,7 @@ func TestFence(t *testing.T) {
 
 // A stopped agent leaves scripts running; the next one finds them, those that wait too.
 func TestRestart(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	a := open(t, data)
 	gate := filepath.Join(data, "gate")
@@ -530,6 +534,7 @@ func TestOneAgentPerDirectory(t *testing.T) {
 
 // When the supervisor is killed, the script dies with it and its result is unknown, not invented.
 func TestSupervisorKilled(t *testing.T) {
+	t.Parallel()
 	needProc(t)
 	a := opened(t)
 	mark := fmt.Sprintf("octavo-orphan-%d", os.Getpid())

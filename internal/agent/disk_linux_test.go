@@ -39,6 +39,7 @@ func onSmallDisk(t *testing.T) *Agent {
 
 // The script prints ten times what the disk holds. A server that keeps reading gets every line once, and is told what was dropped.
 func TestFullDiskDropsWhatWasReceived(t *testing.T) {
+	t.Parallel()
 	a := onSmallDisk(t)
 	a.config.DiskWait = time.Minute
 	const n = 300_000
@@ -67,6 +68,7 @@ func TestFullDiskDropsWhatWasReceived(t *testing.T) {
 
 // Nobody reads: what was not received is not dropped; the script is ended, and what there is can be read.
 func TestFullDiskEndsTheScript(t *testing.T) {
+	t.Parallel()
 	a := onSmallDisk(t)
 	mustStart(t, a, command("flood", "yes 'a line of text that nobody reads'"))
 	until(t, func() bool { return a.find("flood").isEnded() })

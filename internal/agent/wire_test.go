@@ -82,8 +82,20 @@ func listening(t *testing.T, data string) (p **process, call caller) {
 	t.Cleanup(client.Close)
 	p = new(*process)
 	*p = startProcess(t, data, true)
-	return p, func(ctx context.Context, service, method string, result any, params ...any) error {
+	return p, retrying(func(ctx context.Context, service, method string, result any, params ...any) error {
 		return client.Call(ctx, halibut.Endpoint{Address: (*p).address, Thumbprint: id.Thumbprint}, service, method, result, params...)
+	})
+}
+
+// retrying tries again what may do better later; all calls of these tests are safe to repeat.
+func retrying(call caller) caller {
+	return func(ctx context.Context, service, method string, result any, params ...any) error {
+		for {
+			err := call(ctx, service, method, result, params...)
+			if !halibut.Retryable(err) || ctx.Err() != nil {
+				return err
+			}
+		}
 	}
 }
 
@@ -122,9 +134,9 @@ func polling(t *testing.T, data string) (p **process, call caller) {
 	}
 	p = new(*process)
 	*p = startProcess(t, data, false)
-	return p, func(ctx context.Context, service, method string, result any, params ...any) error {
+	return p, retrying(func(ctx context.Context, service, method string, result any, params ...any) error {
 		return polls.Call(ctx, subscription, service, method, result, params...)
-	}
+	})
 }
 
 var styles = map[string]func(*testing.T, string) (**process, caller){"listening": listening, "polling": polling}
@@ -132,8 +144,10 @@ var styles = map[string]func(*testing.T, string) (**process, caller){"listening"
 // The agent is killed with -9 in the middle of a script and started again: the script ran once, all its lines are
 // there, and its exit code is known.
 func TestAgentKilled(t *testing.T) {
+	t.Parallel()
 	for name, style := range styles {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			data := t.TempDir()
 			p, call := style(t, data)
 			const n = 300
@@ -190,8 +204,10 @@ func TestAgentKilled(t *testing.T) {
 }
 
 func TestOverTheWire(t *testing.T) {
+	t.Parallel()
 	for name, style := range styles {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			data := t.TempDir()
 			_, call := style(t, data)
 			var caps tentacle.CapabilitiesResponseV2
@@ -234,6 +250,7 @@ func TestOverTheWire(t *testing.T) {
 
 // Trust that is withdrawn counts within seconds, also for a connection that is open.
 func TestDistrust(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	p, call := listening(t, data)
 	var caps tentacle.CapabilitiesResponseV2
