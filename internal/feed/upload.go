@@ -132,7 +132,6 @@ func conflict(who identity) error {
 type tooLarge struct {
 	r    io.Reader
 	left int64
-	max  int64
 }
 
 func (t *tooLarge) Read(p []byte) (int, error) {
@@ -148,7 +147,7 @@ func (r Repository) stage(ctx context.Context, body io.Reader) (*blob.Staged, er
 	if most == 0 {
 		most = DefaultMaxBytes
 	}
-	return r.Blobs.Stage(ctx, &tooLarge{r: body, left: most, max: most})
+	return r.Blobs.Stage(ctx, &tooLarge{r: body, left: most})
 }
 
 // enter keeps the content and makes the version visible.
