@@ -370,7 +370,7 @@ func (a *Agent) adopt(fence tentacle.Fence) ([]tentacle.ScriptTicket, error) {
 // environment is what scripts inherit: ours without our own settings, and what a Tentacle adds (tentacle-protocol.md 2.8).
 func (a *Agent) environment() []string {
 	var env []string
-	for _, e := range os.Environ() {
+	for _, e := range os.Environ() { // scripts see none of our own settings
 		if !strings.HasPrefix(e, "OCTAVO_") {
 			env = append(env, e)
 		}
@@ -387,6 +387,7 @@ func (a *Agent) environment() []string {
 		"TentacleInstanceName="+a.config.Instance,
 		"TentacleVersion="+a.config.Version,
 		"TentacleExecutablePath="+self,
+		"OCTAVO_TOOL="+self, // so that servers find the target-side tool in us
 		"TentacleProgramDirectoryPath="+filepath.Dir(self),
 		"AgentProgramDirectoryPath="+filepath.Dir(self),
 		"TentacleUseDefaultProxy=False",

@@ -201,7 +201,7 @@ func TestEnvironment(t *testing.T) {
 	mustStart(t, a, command("env", "env; ls -l /proc/$$/fd"))
 	logs, _ := follow(t, a, "env")
 	out := texts(logs, tentacle.StdOut)
-	for _, want := range []string{"TentacleHome=" + a.config.Data, "TentacleApplications=/apps", "TentacleInstanceName=test", "TentacleVersion=1.2.3", "TentacleJournal="} {
+	for _, want := range []string{"TentacleHome=" + a.config.Data, "TentacleApplications=/apps", "TentacleInstanceName=test", "TentacleVersion=1.2.3", "TentacleJournal=", "OCTAVO_TOOL=/"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %s in %s", want, out)
 		}
