@@ -32,7 +32,7 @@ func (p *Plan) Next(runs []Run, f Facts) Decision {
 			if m.Kind == Skip {
 				state = Skipped
 			}
-			w.rows[m.Place] = slices.Insert(w.rows[m.Place], 0, Run{Place: m.Place, State: state, Text: m.Reason, Started: f.Now, Ended: f.Now})
+			w.decide(Run{Place: m.Place, State: state, Text: m.Reason, Started: f.Now, Ended: f.Now})
 		}
 		d.Moves = append(d.Moves, moves...)
 		steps, over = w.group()

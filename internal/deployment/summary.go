@@ -296,6 +296,22 @@ func (w *walk) concerned(si int) []string {
 
 // failure finds the first failure among the groups before one (-1: among all), and how it reads.
 func (w *walk) failure(before int) (string, *Failure) {
+	first, known := w.failures[before]
+	if !known {
+		first = w.firstFailure(before)
+		w.failures[before] = first
+	}
+	if first == nil {
+		return "", nil
+	}
+	f := &Failure{
+		Place: first.Place, Step: w.p.Steps[first.Step].Name, Action: w.p.action(first.Place).Name,
+		Name: w.targets[first.Target].Name, Text: first.Text,
+	}
+	return f.String(), f
+}
+
+func (w *walk) firstFailure(before int) *Run {
 	var first *Run
 	for si := range w.p.Steps {
 		s := &w.p.Steps[si]
@@ -308,14 +324,7 @@ func (w *walk) failure(before int) (string, *Failure) {
 			}
 		}
 	}
-	if first == nil {
-		return "", nil
-	}
-	f := &Failure{
-		Place: first.Place, Step: w.p.Steps[first.Step].Name, Action: w.p.action(first.Place).Name,
-		Name: w.targets[first.Target].Name, Text: first.Text,
-	}
-	return f.String(), f
+	return first
 }
 
 // describe is the text of one failure.

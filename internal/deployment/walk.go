@@ -18,6 +18,9 @@ type walk struct {
 	leaving []Left         // in the order in which they left
 	joined  []joined       // by Y1
 	after   map[string]int // joined target -> the group it joined after
+
+	steps    []*progress  // what step found, until a row is added
+	failures map[int]*Run // what failure found, by group
 }
 
 type joined struct {
@@ -29,30 +32,39 @@ func (p *Plan) read(runs []Run) *walk {
 	w := &walk{
 		p: p, rows: make(map[Place][]Run, len(runs)), targets: make(map[string]Target, len(p.Targets)),
 		left: map[string]Left{}, after: map[string]int{},
+		steps: make([]*progress, len(p.Steps)), failures: map[int]*Run{},
 	}
 	for _, t := range p.Targets {
 		w.targets[t.Id] = t
 	}
+	var movers []Run // rows that make targets leave or join
 	for _, r := range runs {
-		w.add(r)
+		w.rows[r.Place] = append(w.rows[r.Place], r)
+		if r.Answer == AnswerExclude || r.State == Unreachable || len(r.Left) > 0 || len(r.Joined) > 0 {
+			movers = append(movers, r)
+		}
 	}
 	for _, rows := range w.rows {
 		slices.SortFunc(rows, func(a, b Run) int { return a.Attempt - b.Attempt })
 	}
 	// Joining first: somebody who joined may have left since.
-	ended := slices.SortedFunc(slices.Values(runs), func(a, b Run) int {
+	slices.SortFunc(movers, func(a, b Run) int {
 		return cmp.Or(a.Ended.Compare(b.Ended), comparePlaces(a.Place, b.Place), a.Attempt-b.Attempt)
 	})
-	for _, r := range ended {
+	for _, r := range movers {
 		w.join(r)
 	}
-	for _, r := range ended {
+	for _, r := range movers {
 		w.leave(r)
 	}
 	return w
 }
 
-func (w *walk) add(r Run) { w.rows[r.Place] = append(w.rows[r.Place], r) }
+// decide adds a decision row. It changes nothing about failures, and only its own step.
+func (w *walk) decide(r Run) {
+	w.rows[r.Place] = slices.Insert(w.rows[r.Place], 0, r)
+	w.steps[r.Step] = nil
+}
 
 func (w *walk) join(r Run) {
 	for _, t := range r.Joined {
@@ -321,6 +333,14 @@ type progress struct {
 
 // step looks at all lanes of a step.
 func (w *walk) step(si int) progress {
+	if w.steps[si] == nil {
+		g := w.look(si)
+		w.steps[si] = &g
+	}
+	return *w.steps[si]
+}
+
+func (w *walk) look(si int) progress {
 	s := &w.p.Steps[si]
 	if s.Skipped != "" {
 		return progress{skipped: true, judged: true, closed: true}
