@@ -12,6 +12,7 @@
 //	<data>/agent.json            settings: listening address, trusted servers
 //	<data>/certificate.pem       key and certificate
 //	<data>/agent.lock            held by the one running agent
+//	<data>/settings.lock         held while agent.json is changed
 //	<data>/Work/<ticket>/        the script's working directory; the script may do there what it likes
 //	<data>/Spool/<ticket>/       ours; the script never learns of it
 //	    run.json                 what was asked; written last, so a directory without it was never promised to anybody
@@ -24,7 +25,8 @@
 //	    result.json              exit code; temporary file, fsync, rename
 //	<data>/Ended/<ticket>.json   tombstones of completed tickets, kept 30 days
 //	<data>/Fences/<task>.json    the highest (incarnation, claim) seen for a task, kept 30 days
-//	<data>/Files/                uploads with a relative path land under <data>
+//	<data>/Files/                packages; other uploads with a relative path land under <data> too
+//	<data>/Streams/              contents of calls while they run
 //
 // # States of a run
 //
@@ -34,6 +36,8 @@
 //	lost      run.json, started, alive is free     ended -46: nobody can know the exit code
 //	ended     run.json, result.json                completed
 //	completed Ended/<ticket>.json                  forgotten after 30 days
+//
+// Under systemd the unit needs KillMode=process, or stopping the agent ends the scripts as well.
 //
 // A waiting run goes on waiting after a restart of the agent; a running one is watched again and keeps its mutex.
 //
@@ -48,6 +52,11 @@
 //
 // The supervisor first gives back the part of the output that a server has acknowledged, and says so in the log. If that does
 // not help it waits a minute, with the script held back by its pipe; then the script is ended with -41. It never waits for ever.
+//
+// # Secrets
+//
+// What a script tells to mask, and what it sets as a sensitive output variable, is masked in "output" from then on. Lines with
+// service messages stay whole, because the server needs their values. Scripts get our environment without our own OCTAVO_*.
 //
 // # Fences
 //

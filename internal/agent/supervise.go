@@ -323,6 +323,7 @@ func (r *supervision) follow(s *started) int32 {
 		pipesTill <-chan time.Time // after the script's end
 		killAt    <-chan time.Time // after a cancel
 		killed    bool
+		look      <-chan time.Time // now and then after a cancel
 	)
 	kill := func() {
 		killed, killAt, pipesTill = true, nil, time.After(pipeWait)
@@ -330,8 +331,6 @@ func (r *supervision) follow(s *started) int32 {
 			r.note("These processes withstood being killed: %s.", describe(left))
 		}
 	}
-	look := time.NewTicker(50 * time.Millisecond)
-	defer look.Stop()
 	for lines != nil || status == nil || (cancelled && !killed && len(r.tree.members()) > 0) {
 		select {
 		case l, ok := <-lines:
@@ -363,9 +362,12 @@ func (r *supervision) follow(s *started) int32 {
 			cancel, cancelled, pipesTill = nil, true, nil
 			r.tree.signal(syscall.SIGTERM)
 			killAt = time.After(r.order.Grace)
+			ticker := time.NewTicker(50 * time.Millisecond)
+			defer ticker.Stop()
+			look = ticker.C
 		case <-killAt:
 			kill()
-		case <-look.C: // whether those who were asked to end have done so
+		case <-look: // whether those who were asked to end have done so
 		}
 	}
 	switch {
