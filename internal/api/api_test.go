@@ -159,7 +159,7 @@ func (c *client) do(method, path string, body any) answer {
 	return a
 }
 
-func (c *client) get(path string) answer { c.t.Helper(); return c.do("GET", path, nil) }
+func (c *client) get(path string) answer            { c.t.Helper(); return c.do("GET", path, nil) }
 func (c *client) post(path string, body any) answer { c.t.Helper(); return c.do("POST", path, body) }
 
 func (c *client) put(path string, body any) answer { c.t.Helper(); return c.do("PUT", path, body) }
