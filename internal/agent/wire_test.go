@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -280,4 +281,37 @@ func TestDistrust(t *testing.T) {
 		defer cancel()
 		return call(ctx, tentacle.CapabilitiesServiceV2, tentacle.GetCapabilities, &caps) != nil
 	})
+}
+
+// The agent is killed at any moment around the start of a script, and asked again: the script runs exactly once.
+func TestAgentKilledAroundStart(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	p, call := listening(t, data)
+	for i := range 25 {
+		witness := filepath.Join(data, fmt.Sprintf("witness-%d", i))
+		c := command(fmt.Sprintf("Around-%d", i), "echo ran >> "+witness+"; sleep 0.05; exit 9")
+		c.Scripts, c.Files, c.Arguments = map[string]string{}, []tentacle.ScriptFile{}, []string{}
+		var first, s tentacle.ScriptStatusResponseV2
+		ctx, give := context.WithCancel(t.Context())
+		var asked sync.WaitGroup
+		asked.Go(func() { _ = call(ctx, tentacle.ScriptServiceV2, tentacle.StartScript, &first, c) })
+		moment := time.After(time.Duration(rand.Int64N(int64(40 * time.Millisecond))))
+		<-moment
+		(*p).kill()
+		give()
+		asked.Wait()
+		*p = startProcess(t, data, true)
+		if err := call(t.Context(), tentacle.ScriptServiceV2, tentacle.StartScript, &s, c); err != nil {
+			t.Fatal(err)
+		}
+		for s.State != tentacle.Complete {
+			if err := call(t.Context(), tentacle.ScriptServiceV2, tentacle.GetStatus, &s, tentacle.ScriptStatusRequestV2{Ticket: c.ScriptTicket}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if b, err := os.ReadFile(witness); string(b) != "ran\n" || s.ExitCode != 9 {
+			t.Errorf("script %d: exit %d, witness %q %v", i, s.ExitCode, b, err)
+		}
+	}
 }
