@@ -47,9 +47,9 @@ type model struct {
 	d     *db.DB
 	epoch int64
 	at    time.Time
-	runs  map[string]Task    // what the node runs
-	old   []Task             // fences that are over
-	ended map[string]State   // ends never change
+	runs  map[string]Task  // what the node runs
+	old   []Task           // fences that are over
+	ended map[string]State // ends never change
 }
 
 func (m *model) tx(t *rapid.T, fn func(ctx context.Context, tx *db.Tx) error) {
@@ -258,19 +258,15 @@ func TestManyAtOnceLeaveNoTurnStuck(t *testing.T) {
 			pushers.Go(func() {
 				r := rand.New(rand.NewPCG(uint64(p), 1))
 				for range each {
-					err := tx(func(ctx context.Context, tx *db.Tx) error {
-						task, err := Push(ctx, tx, NewTask{Kind: "Deploy", Turn: fmt.Sprint(r.IntN(3)), Priority: r.IntN(4) == 0})
-						if err == nil {
-							select {
-							case pushed <- task.Id: // some get disturbed
-							default:
-							}
-						}
+					var task Task
+					err := tx(func(ctx context.Context, tx *db.Tx) (err error) {
+						task, err = Push(ctx, tx, NewTask{Kind: "Deploy", Turn: fmt.Sprint(r.IntN(3)), Priority: r.IntN(4) == 0})
 						return err
 					})
 					if err != nil {
 						t.Error("push:", err)
 					}
+					pushed <- task.Id
 				}
 			})
 		}
