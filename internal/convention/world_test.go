@@ -19,7 +19,6 @@ type target struct {
 	t    testing.TB
 	home string
 	apps string
-	n    int
 }
 
 // result is what one command left.

@@ -335,8 +335,8 @@ func (p *xpathParser) nodeTest(axis string) func(*xmlNode) bool {
 		panic(xpathError(fmt.Sprintf("the prefix %q is not declared", prefix)))
 	}
 	anyNamespace := prefix == "*" || prefix == "" && local == "*"
-	if prefix == "" {
-		uri = ""
+	if axis == "attribute" && prefix == "" {
+		uri = "" // a default namespace, if there is one among the prefixes, is for elements
 	}
 	return func(n *xmlNode) bool {
 		return n.kind == kind && (local == "*" || n.local == local) && (anyNamespace || n.namespace() == uri)

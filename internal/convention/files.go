@@ -1,3 +1,0 @@
-package convention
-
-func (a *action) transformConfigs() error { return nil }
