@@ -15,7 +15,8 @@
 // A node that could not beat for 9 s stops all its runs and comes back under a new epoch. Any node that
 // sees another's counter stand still for 15 s raises that node's epoch and releases its tasks, in one
 // compare-and-set. Released is not failed: the task keeps turn and place, is claimed before anything
-// queued, and its handler goes on from what is written. No clock value is compared between machines.
+// queued, and its handler goes on from what is written. On PostgreSQL a killed process is seen within a
+// second by two witnesses: the database freed its session lock, and its port refuses. No clock value is compared between machines.
 //
 // # Task states (queue.state until the end, then task.state)
 //

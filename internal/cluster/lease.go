@@ -4,7 +4,10 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"net"
+	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -115,6 +118,49 @@ func reap(ctx context.Context, tx *db.Tx, b beatRow) (bool, error) {
 	return true, releaseAll(ctx, tx, b.node)
 }
 
+// killed tells that two witnesses say that a node's process is gone: the database freed its session
+// lock, and its port refuses. Either alone happens to living nodes; anything less sure than a refusal,
+// such as no answer, waits for the counter (performance.md 3.9).
+func (s *session) killed(ctx context.Context, b beatRow) bool {
+	var gone bool
+	var address, machine string
+	err := s.n.db.Read(ctx, func(tx *db.Tx) error {
+		gone = false
+		err := tx.QueryRowContext(ctx, "SELECT address, machine FROM node WHERE name = $1 AND epoch = $2 AND state = 'up' AND present AND address <> ''", b.node, b.epoch).
+			Scan(&address, &machine)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		gone, err = db.Absent(ctx, tx, b.node)
+		return err
+	})
+	if err != nil || !gone {
+		return false
+	}
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	if local := host == "localhost" || ip != nil && (ip.IsLoopback() || ip.IsUnspecified()); local && hostOf(machine) != hostOf(s.n.machine) {
+		return false // its loopback is not ours
+	}
+	dialer := net.Dialer{Timeout: s.n.conf.Timing.Limit}
+	conn, err := dialer.DialContext(ctx, "tcp", address)
+	if err == nil {
+		conn.Close()
+	}
+	return errors.Is(err, syscall.ECONNREFUSED)
+}
+
+func hostOf(machine string) string {
+	_, host, _ := strings.Cut(machine, "@")
+	return host
+}
+
 // releaseOrphans lets tasks go whose node is not there any more: no task depends on a node's row.
 func releaseOrphans(ctx context.Context, tx *db.Tx) (int64, error) {
 	res, err := tx.ExecContext(ctx, `UPDATE queue SET state = 'released', updated = $1
@@ -203,7 +249,7 @@ func (s *session) watching(ctx context.Context) {
 				o = &observer{}
 				seen[b.node] = o
 			}
-			if still, _ := o.look(b, asked, t); !still {
+			if still, _ := o.look(b, asked, t); !still && !s.killed(ctx, b) {
 				continue
 			}
 			var dead bool

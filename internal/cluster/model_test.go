@@ -83,7 +83,7 @@ func TestQueueAsAStateMachine(t *testing.T) {
 						return err
 					}
 				}
-				m.epoch, _, err = register(ctx, tx, Config{Name: "n", Cap: 3}, "m")
+				m.epoch, _, err = register(ctx, tx, Config{Name: "n", Cap: 3}, "m", false)
 				return err
 			})
 			turns := []string{"", "a", "b"}
@@ -199,7 +199,7 @@ func TestQueueAsAStateMachine(t *testing.T) {
 				},
 				"restart": func(t *rapid.T) {
 					m.tx(t, func(ctx context.Context, tx *db.Tx) (err error) {
-						m.epoch, _, err = register(ctx, tx, Config{Name: "n", Cap: 3}, "m")
+						m.epoch, _, err = register(ctx, tx, Config{Name: "n", Cap: 3}, "m", false)
 						return err
 					})
 					for _, r := range m.runs {

@@ -54,7 +54,7 @@ type Config struct {
 	DataDir    string // this node's own folder: its lock and its id are there
 	Cap        int    // task cap of a node that registers for the first time; 0 takes no tasks
 	Version    string
-	Address    string // where other nodes and people reach it
+	Address    string // host:port at which other nodes reach it; a refused connection is a witness of its death
 	Labels     map[string]string
 	Handlers   map[string]Handler // by the kind of task
 	Duties     []Duty
@@ -76,10 +76,14 @@ type Node struct {
 	machine string
 	lock    *os.File
 
+	present bool   // a session lock in the database says that this process lives
+	absent  func() // gives it up
+
 	ctx      context.Context
 	cancel   context.CancelFunc
 	stopping chan struct{}
 	stopOnce sync.Once
+	stopErr  error
 	done     chan struct{}
 
 	mu     sync.Mutex
@@ -131,7 +135,9 @@ func Start(ctx context.Context, d *db.DB, conf Config) (*Node, error) {
 	if n.lock, n.machine, err = lockDataDir(conf.DataDir); err != nil {
 		return nil, err
 	}
+	n.absent, n.present = d.Announce(ctx, conf.Name)
 	if err := n.register(ctx); err != nil {
+		n.absent()
 		return nil, errors.Join(err, n.lock.Close())
 	}
 	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -187,7 +193,7 @@ func (n *Node) register(ctx context.Context) error {
 		var epoch int64
 		var other beatRow
 		err := n.db.InTx(ctx, func(tx *db.Tx) (err error) {
-			epoch, other, err = register(ctx, tx, n.conf, n.machine)
+			epoch, other, err = register(ctx, tx, n.conf, n.machine, n.present)
 			return err
 		})
 		if err != nil {
@@ -222,7 +228,7 @@ func (n *Node) register(ctx context.Context) error {
 }
 
 // register gives the new epoch, or 0 and the beat of a node of that name on another machine.
-func register(ctx context.Context, tx *db.Tx, conf Config, machine string) (int64, beatRow, error) {
+func register(ctx context.Context, tx *db.Tx, conf Config, machine string, present bool) (int64, beatRow, error) {
 	labels, err := json.Marshal(conf.Labels)
 	if err != nil {
 		return 0, beatRow{}, err
@@ -241,8 +247,8 @@ func register(ctx context.Context, tx *db.Tx, conf Config, machine string) (int6
 		return 0, other, err
 	}
 	epoch := other.epoch + 1
-	if _, err := tx.ExecContext(ctx, `UPDATE node SET epoch = $2, state = 'up', machine = $3, version = $4, address = $5, labels = $6, registered = $7
-		WHERE name = $1`, conf.Name, epoch, machine, conf.Version, conf.Address, string(labels), tx.Ms()); err != nil {
+	if _, err := tx.ExecContext(ctx, `UPDATE node SET epoch = $2, state = 'up', machine = $3, version = $4, address = $5, labels = $6, registered = $7, present = $8
+		WHERE name = $1`, conf.Name, epoch, machine, conf.Version, conf.Address, string(labels), tx.Ms(), present); err != nil {
 		return 0, beatRow{}, err
 	}
 	if _, err := tx.ExecContext(ctx, `INSERT INTO node_beat (node, epoch, beats, seen) VALUES ($1, $2, 1, $3)
@@ -293,15 +299,24 @@ func (n *Node) live() {
 // Stop lets every task go and leaves the cluster in good order: claims stop at once, handlers' contexts
 // end with ErrReleased, and what they have not given back when the grace is over is taken from them.
 // If ctx ends first the node is abandoned, as if the process had been killed.
+//
+// Stop may be called again; it gives the same answer.
 func (n *Node) Stop(ctx context.Context) error {
-	n.stopOnce.Do(func() { close(n.stopping) })
+	n.stopOnce.Do(func() { n.stopErr = n.stop(ctx) })
+	return n.stopErr
+}
+
+func (n *Node) stop(ctx context.Context) error {
+	close(n.stopping)
 	select {
 	case <-n.done:
 	case <-ctx.Done():
 		n.cancel()
+		n.absent()
 		return errors.Join(ctx.Err(), n.lock.Close())
 	}
 	err := n.db.InTx(ctx, func(tx *db.Tx) error { return leave(ctx, tx, n.conf.Name, n.Epoch()) })
+	n.absent()
 	n.cancel()
 	return errors.Join(err, n.lock.Close())
 }

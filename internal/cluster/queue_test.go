@@ -52,7 +52,7 @@ func get(t testing.TB, d *db.DB, task string) Task {
 func node(t testing.TB, d *db.DB, name string, cap int) int64 {
 	t.Helper()
 	return in(t, d, func(ctx context.Context, tx *db.Tx) (int64, error) {
-		epoch, _, err := register(ctx, tx, Config{Name: name, Cap: cap}, "machine of "+name)
+		epoch, _, err := register(ctx, tx, Config{Name: name, Cap: cap}, "machine of "+name, false)
 		return epoch, err
 	})
 }
@@ -664,7 +664,7 @@ func TestNodes(t *testing.T) {
 			var e int64
 			var b beatRow
 			err := d.InTx(t.Context(), func(tx *db.Tx) (err error) {
-				e, b, err = register(t.Context(), tx, Config{Name: "n1"}, "another machine")
+				e, b, err = register(t.Context(), tx, Config{Name: "n1"}, "another machine", false)
 				return err
 			})
 			return e, b, err

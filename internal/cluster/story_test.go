@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -68,6 +69,9 @@ func (m *machine) stop(t *testing.T) {
 	if err := m.Stop(context.Background()); err != nil {
 		t.Errorf("stop %s: %v", m.conf.Name, err)
 	}
+	if err := m.Stop(context.Background()); err != nil {
+		t.Errorf("stop %s again: %v", m.conf.Name, err)
+	}
 	if err := m.d.Close(); err != nil {
 		t.Error(err)
 	}
@@ -78,6 +82,7 @@ func (m *machine) kill(t *testing.T) {
 	t.Helper()
 	m.cancel()
 	<-m.done
+	m.absent()
 	if err := errors.Join(m.lock.Close(), m.d.Close()); err != nil {
 		t.Error(err)
 	}
@@ -305,6 +310,7 @@ func TestSelfFenceComesBeforeTakeover(t *testing.T) {
 		}
 		a.cancel()
 		<-a.done
+		a.absent()
 		a.lock.Close()
 		b.stop(t)
 	})
@@ -537,4 +543,67 @@ func TestNodesOnPostgres(t *testing.T) {
 	}
 	a.stop(t)
 	b.stop(t)
+}
+
+// A killed process is seen by two witnesses, its session lock and its port; one alone is not enough.
+func TestTwoWitnessesOfADeath(t *testing.T) {
+	for name, c := range map[string]struct {
+		port bool // its port still answers
+		want string
+	}{
+		"lock gone, port refuses": {false, "dead"},
+		"lock gone, port answers": {true, "up"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, dbtest.Create(t, db.Postgres))
+			port, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer port.Close()
+			a := w.boot("a", t.TempDir(), 4, takes(time.Hour), func(c *Config) { c.Address = port.Addr().String() })
+			b := w.boot("b", t.TempDir(), 4, takes(0))
+			defer b.stop(t)
+			if !a.present {
+				t.Fatal("a does not hold its lock")
+			}
+			if !c.port {
+				port.Close()
+				if b.killedNow(t, "a") {
+					t.Fatal("a refused connection alone was enough")
+				}
+			}
+			a.kill(t)
+			if got := b.killedNow(t, "a"); got != (c.want == "dead") {
+				t.Errorf("killed: %v, want the node to be %s", got, c.want)
+			}
+			if c.want == "up" {
+				return
+			}
+			begin := time.Now()
+			for in(t, w.d, func(ctx context.Context, tx *db.Tx) (NodeInfo, error) { return GetNode(ctx, tx, "a") }).State != c.want {
+				if time.Since(begin) > 8*time.Second { // the counter alone would take 15
+					t.Fatal("not seen")
+				}
+				<-time.After(20 * time.Millisecond)
+			}
+			t.Logf("seen after %v", time.Since(begin))
+		})
+	}
+}
+
+// killedNow asks a machine's own eyes.
+func (m *machine) killedNow(t *testing.T, other string) bool {
+	t.Helper()
+	var row beatRow
+	all := in(t, m.d, beats)
+	for _, r := range all {
+		if r.node == other {
+			row = r
+		}
+	}
+	s := newSession(m.Node)
+	defer s.cancel(nil)
+	return s.killed(t.Context(), row) || in(t, m.d, func(ctx context.Context, tx *db.Tx) (NodeInfo, error) { return GetNode(ctx, tx, other) }).State == "dead"
 }
