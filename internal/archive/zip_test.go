@@ -3,6 +3,7 @@ package archive
 import (
 	"archive/zip"
 	"bytes"
+	"compress/flate"
 	"hash/crc32"
 	"io"
 	"strings"
@@ -114,11 +115,28 @@ func TestLyingZips(t *testing.T) {
 		{"folder with content", "folder with content", rawZip(rawEntry{name: "a/", body: "hello"})},
 		{"second name", "second name", rawZip(rawEntry{name: "a", body: "hello", extra: append([]byte{0x75, 0x70, 6, 0, 1, 0, 0, 0, 0}, 'b')})},
 		{"broken ZIP64 field", "ZIP64", rawZip(rawEntry{name: "a", body: "hello", size: 0xffffffff, extra: []byte{1, 0, 2, 0, 9, 9}})},
+		{"data behind the packed data", "behind its end", rawZip(rawEntry{
+			name: "a", body: string(deflated(t, "hello")) + "hidden", method: methodDeflate, size: 5, packed: int64(len(deflated(t, "hello")) + 6), crc: crc32.ChecksumIEEE([]byte("hello")),
+		})},
 		{"nothing", "not a zip", nil},
 		{"text", "not a zip", []byte("hello, I am a text of more than twenty-two bytes")},
 	} {
 		t.Run(tt.title, func(t *testing.T) { wantRefused(t, "p.zip", tt.data, tt.why) })
 	}
+}
+
+func deflated(t *testing.T, text string) []byte {
+	t.Helper()
+	var buf bytes.Buffer
+	w, err := flate.NewWriter(&buf, flate.BestCompression)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Write([]byte(text))
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return buf.Bytes()
 }
 
 func TestZipsThatAreFine(t *testing.T) {
