@@ -1,4 +1,6 @@
 // Package access holds users, teams, roles and permissions, and says what an actor may do.
 //
-// Permission and Actor are in permission.go; control and api are written against them.
+// Today there are two kinds of actors: administrators (members of the team of that name, and the server itself), who may do
+// everything, and the others, who may do nothing. Everything else asks [Actor.Check] with a permission and a space, so that
+// scoped roles can come later in one place.
 package access

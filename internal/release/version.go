@@ -18,7 +18,13 @@ const maxVersion = 349
 // system orders versions: one to four numeric parts, then strict SemVer; what follows "+" does not count.
 const system = semver.NuGet
 
-var versionForm = regexp.MustCompile(`^\d+(\.\d+){0,3}(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$`)
+const oneVersion = `\d+(\.\d+){0,3}(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?`
+
+var versionForm = regexp.MustCompile("^" + oneVersion + "$")
+
+// intervalForm is what may reach the library, whose parser does not survive everything: a version, one with a star at
+// its end, or an interval.
+var intervalForm = regexp.MustCompile(`^(\*|` + oneVersion + `|\d+(\.\d+){0,2}\.\*|[\[(]\s*(` + oneVersion + `)?\s*(,\s*(` + oneVersion + `)?\s*)?[\])])$`)
 
 // Version is a version of a release or a package (deployments.md V5).
 type Version struct {
@@ -115,6 +121,9 @@ func ParseRange(text string) (Range, error) {
 	for part := range strings.SplitSeq(betweenIntervals.ReplaceAllString(strings.TrimSpace(text), "$1\n$2"), "\n") {
 		if part == "" {
 			continue
+		}
+		if !intervalForm.MatchString(part) {
+			return Range{}, fault.InvalidField("VersionRange", "%q is not a version range such as [1.0,2.0) or 1.*.", text)
 		}
 		c, err := system.ParseConstraint(part)
 		if err != nil {
