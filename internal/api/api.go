@@ -314,7 +314,7 @@ func writeJSON(w http.ResponseWriter, status int, b []byte) {
 // failure is the one shape of an error (rest-api.md 1: errors).
 type failure struct {
 	ErrorMessage    string
-	Errors          []string // null for a 404: clients look at it before the status
+	Errors          *[]string // null for a 404: clients look at it before the status
 	FullException   *string
 	HelpText        *string
 	HelpLink        *string
@@ -323,7 +323,11 @@ type failure struct {
 }
 
 func writeError(w http.ResponseWriter, status int, text string, all []string) {
-	b, err := json.Marshal(failure{ErrorMessage: text, Errors: all, ParsedHelpLinks: []string{}, Details: map[string]any{}})
+	f := failure{ErrorMessage: text, ParsedHelpLinks: []string{}, Details: map[string]any{}}
+	if all != nil {
+		f.Errors = &all
+	}
+	b, err := json.Marshal(f)
 	if err != nil {
 		b = []byte(`{"ErrorMessage":"An error occurred."}`)
 	}

@@ -32,6 +32,8 @@ type client struct {
 	control *control.Control
 	server  *httptest.Server
 	key     string
+
+	document *document
 }
 
 // each runs a test against a fresh server on both engines.
@@ -60,7 +62,7 @@ func start(t *testing.T, d *db.DB) *client {
 	must(t, err)
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
-	return &client{t, d, use, server, adminKey}
+	return &client{t, d, use, server, adminKey, documentOf(t, handler)}
 }
 
 type testWriter struct{ t *testing.T }
@@ -146,7 +148,30 @@ func (c *client) send(q *http.Request) answer {
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
 	must(c.t, err)
-	return answer{resp.StatusCode, resp.Header, b}
+	a := answer{resp.StatusCode, resp.Header, b}
+	c.document.check(c.t, q.Method, q.URL.EscapedPath(), a)
+	return a
+}
+
+func newRequest(t *testing.T, method, path string) *http.Request {
+	q := httptest.NewRequestWithContext(t.Context(), method, path, nil)
+	q.Header.Set("X-Octopus-ApiKey", adminKey)
+	return q
+}
+
+func record(h http.Handler, q *http.Request) []byte {
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, q)
+	return w.Body.Bytes()
+}
+
+// startNode enters this node into the cluster's table, as the cluster does at its start.
+func startNode(c *client) {
+	c.t.Helper()
+	must(c.t, c.db.InTx(c.t.Context(), func(tx *db.Tx) error {
+		_, err := tx.ExecContext(c.t.Context(), `INSERT INTO node (name, machine, epoch, state, cap, draining, version, address, labels, registered) VALUES ('n1', 'm', 1, 'up', 5, FALSE, '1', '', '{}', $1)`, tx.Ms())
+		return err
+	}))
 }
 
 // do is try that must succeed.

@@ -197,7 +197,11 @@ func (s schemas) fields(t reflect.Type, properties map[string]any) {
 			if name == "" {
 				name = f.Name
 			}
-			properties[name] = s.of(f.Type)
+			schema := s.of(f.Type)
+			if f.Type.Kind() == reflect.String { // a client's null comes back as null; lists and maps are never null
+				schema["nullable"] = true
+			}
+			properties[name] = schema
 		}
 	}
 }
