@@ -43,10 +43,7 @@ func Extract(ctx context.Context, file, dir string, o Options) (Summary, error) 
 	if err := os.Chmod(fresh, 0o755); err != nil {
 		return Summary{}, err
 	}
-	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return Summary{}, err // it was empty a moment ago
-	}
-	return sum, os.Rename(fresh, dir)
+	return sum, moveOver(fresh, dir)
 }
 
 func refuseUsed(dir string) error {

@@ -176,6 +176,9 @@ func (a *action) check(p Package) (size int64, err error) {
 		return 0, err
 	}
 	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, fault.Because(fault.NotFoundf("The package %s %s is not on this machine: %s is missing.", p.Id, p.Version, path), err)
+	}
 	if err != nil {
 		return 0, err
 	}

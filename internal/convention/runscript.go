@@ -30,10 +30,10 @@ func (a *action) runScript() error {
 	default:
 		return fault.InvalidField("Octopus.Action.Script.ScriptSource", "The script source %q is not known; it is Inline, Package or GitRepository.", source)
 	}
-	if err := a.checkSpace(a.dir); err != nil {
-		return err
-	}
 	if fromPackage {
+		if err := a.checkSpace(a.dir); err != nil {
+			return err
+		}
 		file, err := a.packageFile(varPackagePath, "the script's package")
 		if err != nil {
 			return err
