@@ -821,3 +821,34 @@ func TestLeaseAndTerm(t *testing.T) {
 		}
 	})
 }
+
+// A claim that meets a drain under way waits for it, and then takes nothing (I5).
+func TestClaimWaitsForADrainUnderWay(t *testing.T) {
+	d := dbtest.New(t, db.Postgres)
+	epoch := node(t, d, "n1", 2)
+	push(t, d, NewTask{})
+	got := make(chan string, 1)
+	in(t, d, func(ctx context.Context, tx *db.Tx) (any, error) {
+		yes := true
+		if _, err := SetNode(ctx, tx, "n1", nil, &yes); err != nil {
+			return nil, err
+		}
+		go func() { got <- ids(claims(t, d, "n1", epoch, 0)) }()
+		for waiting := false; !waiting; {
+			if err := tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())) OR EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')").Scan(&waiting); err != nil {
+				return nil, err
+			}
+			select {
+			case early := <-got:
+				t.Errorf("the claim did not wait for the drain and took %q", early)
+				got <- ""
+				waiting = true
+			default:
+			}
+		}
+		return nil, nil
+	})
+	if took := <-got; took != "" {
+		t.Errorf("claimed %q after the drain was committed", took)
+	}
+}

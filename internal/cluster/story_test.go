@@ -607,3 +607,32 @@ func (m *machine) killedNow(t *testing.T, other string) bool {
 	defer s.cancel(nil)
 	return s.killed(t.Context(), row) || in(t, m.d, func(ctx context.Context, tx *db.Tx) (NodeInfo, error) { return GetNode(ctx, tx, other) }).State == "dead"
 }
+
+// A fenced node does not come back before its runs are over, however long they take.
+func TestFencedNodeWaitsForItsRuns(t *testing.T) {
+	where, one := dbtest.Create(t, db.SQLite), t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, where)
+		a := w.boot("a", one, 5, func(ctx context.Context, run *Run) Outcome {
+			if run.Task.Claims > 1 {
+				return Ended{State: Success}
+			}
+			<-ctx.Done()
+			time.Sleep(25 * time.Second) // hard of hearing; watch sees who runs beside it
+			return Ended{State: Failed, Text: "written by a fenced run"}
+		})
+		task := push(t, w.d, NewTask{Turn: "x"})
+		w.until(2*time.Second, "it runs", func() bool { return get(t, w.d, task.Id).Node == "a" })
+		in(t, w.d, func(ctx context.Context, tx *db.Tx) (any, error) {
+			all, err := beats(ctx, tx)
+			if err != nil {
+				return nil, err
+			}
+			return reap(ctx, tx, all[0])
+		})
+		if took := w.until(time.Minute, "it ran again", w.done(1)); took < 25*time.Second {
+			t.Errorf("it ran again after %v, while the fenced run went on", took)
+		}
+		a.stop(t)
+	})
+}
