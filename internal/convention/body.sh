@@ -12,6 +12,7 @@ if [ -z "$tool" ]; then
     if [ ! -e "$tool.whole" ]; then
         encode() { printf '%s' "$1" | base64 | tr -d '\n'; }
         echo "##octopus[octavo-tool-missing platform='$(encode "$platform")' path='$(encode "$path")']"
+        rm -f Octopus.vars Octopus.key
         exit 174
     fi
     chmod u+x "$tool"

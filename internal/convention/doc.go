@@ -72,6 +72,13 @@
 //	-> copy to custom directory -> Deploy scripts -> PostDeploy scripts -> journal: success
 //	any failure -> DeployFailed scripts -> journal: failed
 //
+// # Where we differ on purpose
+//
+//	structured files   changed in place; they are not written anew with two spaces, and comments in JSON stay
+//	env:NAME           the machine's environment is readable as variables, but changes no structured file
+//	K22                the newest successful installation stays whatever its age: it is what runs
+//	scripts            Bash and Python; PowerShell and C# are refused with a line that names the tool
+//
 // # Files of our own on a target
 //
 //	<TentacleJournal>             installations (G9); replaced whole, under <TentacleJournal>.lock
