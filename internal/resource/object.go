@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -340,15 +342,17 @@ func foldProperty(v any) any {
 
 func foldStruct(s *shape, m map[string]any) map[string]any {
 	out := make(map[string]any, len(m))
-	for k, v := range m {
+	for _, k := range slices.Sorted(maps.Keys(m)) { // in order, so that of two spellings the same one wins always
+		v := m[k]
 		i, ok := s.exact[k]
 		if !ok {
 			if i, ok = s.folded[strings.ToLower(k)]; !ok {
 				out[k] = v
 				continue
 			}
-			if _, twice := m[s.fields[i].name]; twice {
-				continue // the exact spelling wins, as it does in encoding/json's order-free reading
+			_, exact := m[s.fields[i].name]
+			if _, earlier := out[s.fields[i].name]; exact || earlier {
+				continue
 			}
 		}
 		f := s.fields[i]
