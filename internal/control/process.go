@@ -70,7 +70,14 @@ func checkProcess(_ context.Context, _ *db.Tx, c *Change) error {
 			}
 		}
 	}
-	return wrong.Err()
+	if err := wrong.Err(); err != nil {
+		return err
+	}
+	p, err := resource.View[project.Process](c.New)
+	if err != nil {
+		return err
+	}
+	return p.Validate()
 }
 
 func defaulted(o resource.Object, member, value string) {

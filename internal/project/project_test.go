@@ -1,7 +1,6 @@
 package project
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 
@@ -78,55 +77,6 @@ func TestValidate(t *testing.T) {
 		case c.want != "" && (err == nil || fault.KindOf(err) != fault.Invalid || !strings.Contains(err.Error(), c.want)):
 			t.Errorf("%s: got %v, want %q", c.name, err, c.want)
 		}
-	}
-}
-
-func counter() func() string {
-	n := 0
-	return func() string { n++; return fmt.Sprint("id", n) }
-}
-
-func TestFillObject(t *testing.T) {
-	o, err := resource.Parse([]byte(`{"Steps":[
-		{"Name":"Deploy Web!","Strange":{"a":1},"Actions":[{"Name":"Deploy Web!","Packages":[{"PackageId":"Web"}]}]},
-		{"Id":"kept","Slug":"mine","Name":"Deploy  web","Condition":"Always","Actions":[{"Id":"a","Name":"Other"}]}]}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := FillObject(o, counter()); err != nil {
-		t.Fatal(err)
-	}
-	want, err := resource.Parse([]byte(`{"Steps":[
-		{"Id":"id1","Slug":"deploy-web","Condition":"Success","StartTrigger":"StartAfterPrevious","PackageRequirement":"LetOctopusDecide",
-		 "Name":"Deploy Web!","Strange":{"a":1},"Actions":[{"Id":"id2","Slug":"deploy-web","Condition":"Success","Name":"Deploy Web!",
-		 "Packages":[{"Id":"id3","AcquisitionLocation":"Server","PackageId":"Web"}]}]},
-		{"Id":"kept","Slug":"mine","StartTrigger":"StartAfterPrevious","PackageRequirement":"LetOctopusDecide","Name":"Deploy  web","Condition":"Always",
-		 "Actions":[{"Id":"a","Slug":"other","Condition":"Success","Name":"Other"}]}]}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(want, o); diff != "" {
-		t.Errorf("-want +got\n%s", diff)
-	}
-	again := o.Clone()
-	if err := FillObject(again, counter()); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(o, again); diff != "" {
-		t.Errorf("filling twice changes it\n%s", diff)
-	}
-}
-
-func TestSlug(t *testing.T) {
-	for name, want := range map[string]string{"Deploy Web": "deploy-web", "  A -- b ": "a-b", "Größe 2": "größe-2", "!": "step"} {
-		if got := Slug(name); got != want {
-			t.Errorf("Slug(%q) = %q, want %q", name, got, want)
-		}
-	}
-	s := Process{Steps: []Step{step("A b", nil), step("a-B", nil)}}
-	s.Fill(counter())
-	if s.Steps[0].Slug == s.Steps[1].Slug {
-		t.Errorf("two steps share the slug %q", s.Steps[0].Slug)
 	}
 }
 
