@@ -38,25 +38,22 @@ type Change struct {
 	Clone string          // the id of what a new one copies, if it does
 }
 
-// View gives what is to be stored as a struct.
-func view[T any](c *Change) (T, error) { return resource.View[T](c.New) }
+// valid asks the noun itself whether it can be.
+func valid[T any, P interface {
+	*T
+	Validate() error
+}](c *Change) error {
+	noun, err := resource.View[T](c.New)
+	if err != nil {
+		return err
+	}
+	return P(&noun).Validate()
+}
 
 func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }
 
 func may(view, create, edit, del access.Permission) resource.Permissions {
 	return resource.Permissions{View: string(view), Create: string(create), Edit: string(edit), Delete: string(del)}
-}
-
-// Check, Stored, Leaving and Show of kinds run in the order given; the first refusal ends it.
-func each(fns ...func(context.Context, *db.Tx, *Change) error) func(context.Context, *db.Tx, *Change) error {
-	return func(ctx context.Context, tx *db.Tx, c *Change) error {
-		for _, fn := range fns {
-			if err := fn(ctx, tx, c); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
 }
 
 func (k *Kind) new() any { return reflect.New(k.Type).Interface() }

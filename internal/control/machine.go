@@ -3,7 +3,6 @@ package control
 import (
 	"context"
 	"net/url"
-	"regexp"
 	"strings"
 
 	"github.com/octavo/octavo/internal/db"
@@ -14,34 +13,18 @@ import (
 	"github.com/octavo/octavo/internal/store"
 )
 
-var sha1Hex = regexp.MustCompile(`^[0-9A-F]{40}$`)
-
-// checkMachine holds what a deployment target must have.
 func checkMachine(ctx context.Context, tx *db.Tx, c *Change) error {
 	if err := checkAgent(ctx, tx, c); err != nil {
 		return err
 	}
-	var wrong fault.List
-	if len(c.New.Texts("EnvironmentIds")) == 0 {
-		wrong.Add("Please select at least one environment for the machine.")
-	}
-	if len(c.New.Texts("Roles")) == 0 {
-		wrong.Add("Please provide at least one target tag (role) for the machine.")
-	}
-	if err := wrong.Err(); err != nil {
-		return err
-	}
-	return oneOf(c.New, "TenantedDeploymentParticipation", machine.Untenanted, machine.Tenanted, machine.TenantedOrUntenanted)
+	return valid[machine.Machine](c)
 }
 
 func checkWorker(ctx context.Context, tx *db.Tx, c *Change) error {
 	if err := checkAgent(ctx, tx, c); err != nil {
 		return err
 	}
-	if len(c.New.Texts("WorkerPoolIds")) == 0 {
-		return fault.InvalidField("WorkerPoolIds", "Please select at least one worker pool for the worker.")
-	}
-	return nil
+	return valid[machine.Worker](c)
 }
 
 // checkAgent completes what machines and workers share: endpoint, policy, first health.
@@ -70,7 +53,11 @@ func checkAgent(ctx context.Context, tx *db.Tx, c *Change) error {
 	}
 	endpoint := object(c.New, "Endpoint")
 	lift(c.New, endpoint)
-	return checkEndpoint(endpoint)
+	if thumbprint := endpoint.Text("Thumbprint"); thumbprint != "" { // people paste it in many forms
+		endpoint["Thumbprint"] = strings.ToUpper(strings.NewReplacer(" ", "", ":", "").Replace(thumbprint))
+		c.New["Thumbprint"] = endpoint["Thumbprint"]
+	}
+	return nil
 }
 
 // lift copies address and thumbprint between a machine and its endpoint: old clients send them on the one, new ones on the other.
@@ -83,31 +70,6 @@ func lift(o, endpoint resource.Object) {
 			o[name] = v
 		}
 	}
-}
-
-// checkEndpoint refuses an address or a thumbprint no agent could have.
-func checkEndpoint(e resource.Object) error {
-	style := e.Text("CommunicationStyle")
-	if style == "" {
-		return fault.InvalidField("Endpoint.CommunicationStyle", "Please say how the machine is reached: CommunicationStyle TentaclePassive (it listens), TentacleActive (it polls) or None.")
-	}
-	if style != machine.StyleTentaclePassive && style != machine.StyleTentacleActive {
-		return nil
-	}
-	var wrong fault.List
-	thumbprint := strings.ToUpper(strings.NewReplacer(" ", "", ":", "").Replace(e.Text("Thumbprint")))
-	if !sha1Hex.MatchString(thumbprint) {
-		wrong.Add("Endpoint.Thumbprint must be the 40 hexadecimal digits of the agent's certificate, as 'octavo-agent show-thumbprint' prints them.")
-	}
-	e["Thumbprint"] = thumbprint
-	u, err := url.Parse(e.Text("Uri"))
-	switch {
-	case style == machine.StyleTentaclePassive && (err != nil || u.Scheme != "https" || u.Host == ""):
-		wrong.Add("Endpoint.Uri of a listening agent must be like https://host:10933/, not '%s'.", e.Text("Uri"))
-	case style == machine.StyleTentacleActive && (err != nil || u.Scheme != "poll" || u.Host == ""):
-		wrong.Add("Endpoint.Uri of a polling agent must be like poll://subscription/, not '%s'.", e.Text("Uri"))
-	}
-	return wrong.Err()
 }
 
 // machineStored writes whom the hub trusts, in the machine's own transaction.

@@ -73,11 +73,7 @@ func checkProcess(_ context.Context, _ *db.Tx, c *Change) error {
 	if err := wrong.Err(); err != nil {
 		return err
 	}
-	p, err := resource.View[project.Process](c.New)
-	if err != nil {
-		return err
-	}
-	return p.Validate()
+	return valid[project.Process](c)
 }
 
 func defaulted(o resource.Object, member, value string) {

@@ -61,14 +61,8 @@ func checkProject(ctx context.Context, tx *db.Tx, c *Change) error {
 	if versioning.Text("Template") == "" && versioning["DonorPackage"] == nil && c.Old == nil {
 		versioning["Template"] = DefaultVersionTemplate
 	}
-	connectivity := object(c.New, "ProjectConnectivityPolicy")
-	if connectivity.Text("SkipMachineBehavior") == "" {
-		connectivity["SkipMachineBehavior"] = project.SkipNone
-	}
-	if err := checkGuidedFailure(c.New); err != nil {
-		return err
-	}
-	return oneOf(c.New, "TenantedDeploymentMode", project.Untenanted, project.Tenanted, project.TenantedOrUntenanted)
+	complete(c.New, "ProjectConnectivityPolicy")
+	return valid[project.Project](c)
 }
 
 // DefaultVersionTemplate is how a new project numbers its releases (deployments.md V2).

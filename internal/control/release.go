@@ -292,7 +292,7 @@ func (c *Control) nextVersion(ctx context.Context, tx *db.Tx, p project.Project,
 	switch donor := p.VersioningStrategy.DonorPackage; {
 	case asked != "":
 		version, err = release.ResolveMask(asked, versions)
-	case donor != nil:
+	case donor != nil && donor.DeploymentAction != "":
 		version, err = release.FromDonor(donor.DeploymentAction, donor.PackageReference, selected)
 	default:
 		fill := func(template string, vars map[string]string) (string, error) {
@@ -460,7 +460,7 @@ func (c *Control) ReleaseTemplate(ctx context.Context, space, processDocument, c
 			last = &existing[0]
 			t.LastReleaseVersion = &last.Version
 		}
-		if donor := p.VersioningStrategy.DonorPackage; donor != nil {
+		if donor := p.VersioningStrategy.DonorPackage; donor != nil && donor.DeploymentAction != "" {
 			t.VersioningPackageStepName, t.VersioningPackageReferenceName = &donor.DeploymentAction, &donor.PackageReference
 		} else if t.NextVersionIncrement, err = c.nextVersion(ctx, tx, p, "", channel, channels, existing, nil); err != nil {
 			t.NextVersionIncrement = "" // a template that cannot be filled in now is said when the release is made

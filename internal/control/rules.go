@@ -66,23 +66,12 @@ func checkLifecycle(ctx context.Context, tx *db.Tx, c *Change) error {
 	if err := named(ctx, tx, c); err != nil {
 		return err
 	}
-	var wrong fault.List
-	seen := map[string]string{}
 	for _, p := range objects(c.New["Phases"]) {
 		if p.Text("Id") == "" {
 			p["Id"] = newGUID()
 		}
-		if strings.TrimSpace(p.Text("Name")) == "" {
-			wrong.Add("Please provide a name for each phase of the lifecycle.")
-		}
-		for _, e := range append(p.Texts("AutomaticDeploymentTargets"), p.Texts("OptionalDeploymentTargets")...) {
-			if other, twice := seen[e]; twice {
-				wrong.Add("The environment '%s' is in the phases '%s' and '%s'; it can be in one only.", e, other, p.Text("Name"))
-			}
-			seen[e] = p.Text("Name")
-		}
 	}
-	return wrong.Err()
+	return valid[environment.Lifecycle](c)
 }
 
 func checkChannel(ctx context.Context, tx *db.Tx, c *Change) error {
@@ -103,7 +92,15 @@ func checkChannel(ctx context.Context, tx *db.Tx, c *Change) error {
 	if c.Old != nil && c.Old.Flag("IsDefault") && !c.New.Flag("IsDefault") {
 		return fault.InvalidField("IsDefault", "A project needs a default channel. Make another one the default instead.")
 	}
-	return nil
+	if err := valid[project.Channel](c); err != nil {
+		return err
+	}
+	ch, err := resource.View[project.Channel](c.New)
+	if err != nil {
+		return err
+	}
+	_, err = rulesOf(ch) // its ranges and patterns can be read
+	return err
 }
 
 // channelStored keeps one default channel in a project.
@@ -247,6 +244,9 @@ func checkMachinePolicy(ctx context.Context, tx *db.Tx, c *Change) error {
 			}
 		}
 	}
+	if err := valid[machine.Policy](c); err != nil {
+		return err
+	}
 	return keepDefault(c)
 }
 
@@ -300,12 +300,12 @@ func checkTagSet(ctx context.Context, tx *db.Tx, c *Change) error {
 }
 
 func checkDeploymentSettings(_ context.Context, _ *db.Tx, c *Change) error {
-	return checkGuidedFailure(c.New)
+	complete(c.New, "ConnectivityPolicy")
+	return valid[project.DeploymentSettings](c)
 }
 
-func checkGuidedFailure(o resource.Object) error {
-	if o.Text("DefaultGuidedFailureMode") == "" {
-		o["DefaultGuidedFailureMode"] = project.GuidedFailureFromEnvironment
-	}
-	return oneOf(o, "DefaultGuidedFailureMode", project.GuidedFailureFromEnvironment, project.GuidedFailureOff, project.GuidedFailureOn)
+// complete gives the members that projects and their settings share the values they have where nothing was said.
+func complete(o resource.Object, connectivity string) {
+	defaulted(o, "DefaultGuidedFailureMode", project.GuidedFailureFromEnvironment)
+	defaulted(object(o, connectivity), "SkipMachineBehavior", project.SkipNone)
 }

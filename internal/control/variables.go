@@ -26,29 +26,23 @@ func checkVariableSet(ctx context.Context, tx *db.Tx, c *Change) error {
 	for _, v := range objects(c.Old["Variables"]) {
 		kept[v.Text("Id")] = v.Text("SecretId")
 	}
-	var wrong fault.List
-	for _, v := range objects(c.New["Variables"]) {
-		if v.Text("Id") == "" {
-			v["Id"] = newGUID()
-		}
-		if strings.TrimSpace(v.Text("Name")) == "" {
-			wrong.Add("Please provide a name for each variable.")
-			continue
-		}
-		defaulted(v, "Type", variable.TypeString)
-		if v.Flag("IsSensitive") && v.Text("Type") == variable.TypeString {
-			v["Type"] = variable.TypeSensitive
-		}
-		if err := oneOf(v, "Type", variable.Types...); err != nil {
-			wrong.Add("The variable '%s': %s", v.Text("Name"), err)
-		}
-		v["IsEditable"] = true
+	set, err := resource.View[variable.VariableSet](c.New)
+	if err != nil {
+		return err
+	}
+	set.Normalise()
+	for i, v := range objects(c.New["Variables"]) {
+		normal := set.Variables[i]
+		v["Id"], v["Name"], v["Type"], v["IsSensitive"], v["IsEditable"] = normal.Id, normal.Name, normal.Type, normal.IsSensitive, true
 		foldScope(v)
 		if err := c.sealVariable(ctx, tx, v, c.Space, kept[v.Text("Id")]); err != nil {
 			return err
 		}
 	}
-	return wrong.Err()
+	if set, err = resource.View[variable.VariableSet](c.New); err != nil {
+		return err
+	}
+	return set.Validate(!strings.HasPrefix(c.New.Text("OwnerId"), "Projects-"))
 }
 
 // foldScope spells the fields of a scope as they are known, since clients need not.
@@ -78,7 +72,6 @@ func (c *Control) sealVariable(ctx context.Context, tx *db.Tx, v resource.Object
 	if v.Text("Type") != variable.TypeSensitive {
 		return nil
 	}
-	v["IsSensitive"] = true
 	text, given := v["Value"].(string)
 	v["Value"] = nil
 	if !given {
