@@ -12,7 +12,7 @@ const module = "github.com/octavo/octavo/internal/"
 // Groups of packages that the map below names in one word.
 var (
 	nouns = []string{"project", "variable", "release", "environment", "machine", "deployment", "access", "audit"}
-	leaf  = []string{"fault", "id", "crashpoint"}
+	leaf  = []string{"fault", "id"}
 	noun  = []string{"fault", "id", "resource"}
 )
 
@@ -51,8 +51,8 @@ var mayImport = map[string][]string{
 	"agent":      join(leaf, []string{"halibut", "tentacle", "script", "archive", "secret/mask"}),
 	"convention": join(leaf, []string{"archive", "script", "variable", "secret/mask"}),
 
-	"engine":         join(noun, nouns, []string{"engine/tasklog", "control", "cluster", "hub", "store", "feed", "tentacle", "script", "convention", "db", "blob", "secret", "secret/mask"}),
-	"engine/tasklog": join(leaf, []string{"db", "blob", "cluster"}),
+	"engine":         join(noun, nouns, []string{"crashpoint", "engine/tasklog", "control", "cluster", "hub", "store", "feed", "tentacle", "script", "convention", "db", "blob", "secret", "secret/mask"}),
+	"engine/tasklog": join(noun, []string{"db", "blob", "cluster"}),
 
 	"control": join(noun, nouns, []string{"store", "cluster", "hub", "feed", "secret", "db"}),
 	"api":     join(noun, nouns, []string{"control", "engine/tasklog"}),

@@ -17,7 +17,6 @@ import (
 	"github.com/octavo/octavo/internal/crashpoint"
 	"github.com/octavo/octavo/internal/db"
 	"github.com/octavo/octavo/internal/engine/tasklog"
-	"github.com/octavo/octavo/internal/halibut"
 	"github.com/octavo/octavo/internal/hub"
 	"github.com/octavo/octavo/internal/script"
 	"github.com/octavo/octavo/internal/tentacle"
@@ -198,7 +197,7 @@ func (w *work) doThere(ctx context.Context, j job, r *row) (outcome, error) {
 			return outcome{}, err
 		}
 		crashpoint.Reach("start before")
-		status, err = w.Hub.Start(ctx, to, service, w.token(), c.start(r.ticket, w.task.Id), tell)
+		status, err = w.Hub.Start(ctx, to, service, w.token(), c.send(r.ticket, w.task.Id), tell)
 		if err != nil {
 			return outcome{}, w.refused(err)
 		}
@@ -306,18 +305,13 @@ func (w *work) refused(err error) error {
 	return err
 }
 
-// start is the command on the wire.
-func (c command) start(ticket, task string) tentacle.StartScriptCommandV2 {
-	wait := halibut.TimeSpan(200 * time.Millisecond) // a script that is quicker costs one call
-	start := tentacle.StartScriptCommandV2{
-		ScriptTicket: tentacle.ScriptTicket{TaskId: ticket}, ScriptBody: c.Body, TaskId: task,
-		DurationToWaitForScriptToFinish: &wait, Isolation: c.Isolation, ScriptIsolationMutexTimeout: halibut.TimeSpan(c.Wait),
-		Scripts: map[string]string{tentacle.Bash: c.Body}, Files: []tentacle.ScriptFile{}, Arguments: []string{},
-	}
+// send is the command as the hub takes it.
+func (c command) send(ticket, task string) hub.Command {
+	send := hub.Command{Ticket: ticket, Task: task, Body: c.Body, Isolation: c.Isolation, MutexWait: c.Wait}
 	for _, file := range c.Files {
-		start.Files = append(start.Files, tentacle.ScriptFile{Name: file.Name, Contents: halibut.BytesStream(file.Content)})
+		send.Files = append(send.Files, hub.File(file))
 	}
-	return start
+	return send
 }
 
 // absorb stores everything one answer brought, in one transaction.

@@ -238,9 +238,42 @@ func (h *Hub) ask(ctx context.Context, to Trust, tell Retried) (Service, error) 
 	return service, nil
 }
 
+// Command is a script to start.
+type Command struct {
+	Ticket    string // made and stored by the caller before it starts anything
+	Task      string // other scripts' logs name it while they wait for this one
+	Body      string // Bash
+	Files     []File // saved beside it
+	Isolation tentacle.ScriptIsolationLevel
+	MutexWait time.Duration // for the isolation's lock; 0 is no limit
+}
+
+// File is a small file of a script's workspace.
+type File struct {
+	Name    string
+	Content []byte
+}
+
+// quick is how long a start waits for the script's end: one that is quicker costs one call.
+const quick = 200 * time.Millisecond
+
+func (c Command) wire() tentacle.StartScriptCommandV2 {
+	wait := halibut.TimeSpan(quick)
+	start := tentacle.StartScriptCommandV2{
+		ScriptTicket: tentacle.ScriptTicket{TaskId: c.Ticket}, ScriptBody: c.Body, TaskId: c.Task,
+		DurationToWaitForScriptToFinish: &wait, Isolation: c.Isolation, ScriptIsolationMutexTimeout: halibut.TimeSpan(c.MutexWait),
+		Scripts: map[string]string{tentacle.Bash: c.Body}, Files: []tentacle.ScriptFile{}, Arguments: []string{},
+	}
+	for _, file := range c.Files {
+		start.Files = append(start.Files, tentacle.ScriptFile{Name: file.Name, Contents: halibut.BytesStream(file.Content)})
+	}
+	return start
+}
+
 // Start starts a script, at most once per ticket, and answers how far it is. A fenced agent refuses an
 // owner that another one has followed: tentacle.IsFenced.
-func (h *Hub) Start(ctx context.Context, to Trust, service Service, fence tentacle.Fence, command tentacle.StartScriptCommandV2, tell Retried) (status tentacle.ScriptStatusResponseV2, err error) {
+func (h *Hub) Start(ctx context.Context, to Trust, service Service, fence tentacle.Fence, script Command, tell Retried) (status tentacle.ScriptStatusResponseV2, err error) {
+	command := script.wire()
 	if service == Fenced {
 		err = h.retry(ctx, to, tell, tentacle.FenceServiceV1, tentacle.StartScript, &status, tentacle.StartFencedScriptCommandV1{Fence: fence, Command: command})
 	} else {
