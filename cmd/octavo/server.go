@@ -77,14 +77,15 @@ func serve(ctx context.Context, s config.Server, log *slog.Logger) error {
 		return err
 	}
 	defer d.Close()
-	blobs, err := openBlobs(ctx, d, s.Blobs)
-	if err != nil {
-		return err
-	}
 	identity, err := hub.Identity(ctx, d, ring)
 	if err != nil {
 		return err
 	}
+	blobs, err := openBlobs(ctx, d, s.Blobs, served(identity).InstallationID)
+	if err != nil {
+		return err
+	}
+	defer blobs.Close()
 	agents := hub.New(d, identity, log)
 	packages := feed.Repository{DB: d, Blobs: blobs}
 	use := &control.Control{DB: d, Ring: ring, Hub: agents, Packages: packages, Node: s.NodeName, Served: served(identity)}
@@ -124,7 +125,7 @@ func serve(ctx context.Context, s config.Server, log *slog.Logger) error {
 	loops.Go(func() { failed <- agents.Serve(background, comms) })
 	loops.Go(func() { carry.Sweep(background) })
 	node, err := cluster.Start(ctx, d, cluster.Config{
-		Name: s.NodeName, DataDir: s.Data, Cap: s.TaskCap, Version: api.Version, Address: s.PublicURL, Handlers: carry.Handlers(), OnEnd: use.TaskEnded, Log: log,
+		Name: s.NodeName, DataDir: s.Data, Cap: s.TaskCap, Version: api.Version, Address: s.PublicURL, Handlers: carry.Handlers(), Log: log,
 	})
 	if err != nil {
 		stop()
@@ -157,7 +158,7 @@ func serve(ctx context.Context, s config.Server, log *slog.Logger) error {
 
 // openBlobs opens the folder, which a new installation makes for itself. A folder that was there and is gone is a
 // share that is not mounted, so it is never made again.
-func openBlobs(ctx context.Context, d *db.DB, folder string) (*blob.Folder, error) {
+func openBlobs(ctx context.Context, d *db.DB, folder, installation string) (*blob.Folder, error) {
 	fresh, err := control.Fresh(ctx, d)
 	if err != nil {
 		return nil, err
@@ -167,7 +168,14 @@ func openBlobs(ctx context.Context, d *db.DB, folder string) (*blob.Folder, erro
 			return nil, fault.Because(fault.InvalidField("blobs", "The blob folder %s cannot be made. Make it, or set another folder with --blobs.", folder), err)
 		}
 	}
-	return blob.OpenFolder(ctx, folder, blob.Options{})
+	blobs, err := blob.OpenFolder(ctx, folder, blob.Options{})
+	if err != nil {
+		return nil, err
+	}
+	if err := blob.Belongs(ctx, blobs, installation, fresh); err != nil {
+		return nil, errors.Join(err, blobs.Close())
+	}
+	return blobs, nil
 }
 
 func listen(setting, address string) (net.Listener, error) {

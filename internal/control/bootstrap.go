@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/octavo/octavo/internal/access"
+	"github.com/octavo/octavo/internal/cluster"
 	"github.com/octavo/octavo/internal/db"
 	"github.com/octavo/octavo/internal/fault"
 	"github.com/octavo/octavo/internal/resource"
@@ -50,13 +51,11 @@ func (c *Control) Bootstrap(ctx context.Context) error {
 	return err
 }
 
-// Fresh tells that this installation has never been started: it has no space yet.
+// Fresh tells that no node of this installation has ever started, so that it has no files yet.
 func Fresh(ctx context.Context, d *db.DB) (fresh bool, err error) {
 	err = d.Read(ctx, func(tx *db.Tx) error {
-		_, err := store.Load(ctx, tx, FirstSpace)
-		if fresh = fault.KindOf(err) == fault.NotFound; fresh {
-			return nil
-		}
+		nodes, err := cluster.Nodes(ctx, tx)
+		fresh = len(nodes) == 0
 		return err
 	})
 	return fresh, err

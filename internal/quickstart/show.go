@@ -61,7 +61,7 @@ func (t terminal) follow(ctx context.Context, c *client, task string) (state str
 			}
 			ActivityLogs []activity
 		}
-		if err := c.call(ctx, "GET", "/api/tasks/"+task+"/details", nil, &details); err != nil {
+		if err := c.call(ctx, "GET", "/api/tasks/"+task+"/details?verbose=false", nil, &details); err != nil {
 			return "", err
 		}
 		last := seen
