@@ -127,10 +127,11 @@ func With(ctx context.Context, a Actor) context.Context {
 	return context.WithValue(ctx, actorKey{}, a)
 }
 
-// From tells for whom something is done; without anybody it is the system itself.
+// System is the server itself, as it acts without anybody asking: at its start, and in its duties.
+var System = Actor{UserId: "users-system", Username: "system", IsService: true, Established: "System", UserAgent: "Server", Administrator: true}
+
+// From tells for whom something is done. Without anybody it is nobody, who may do nothing: what is forgotten is refused.
 func From(ctx context.Context) Actor {
-	if a, ok := ctx.Value(actorKey{}).(Actor); ok {
-		return a
-	}
-	return Actor{UserId: "users-system", Username: "system", IsService: true, Established: "System", UserAgent: "Server", Administrator: true}
+	a, _ := ctx.Value(actorKey{}).(Actor)
+	return a
 }

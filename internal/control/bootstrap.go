@@ -14,6 +14,7 @@ import (
 // Bootstrap makes what every installation has: the built-in teams and the default space. Any node may run it, any
 // number of times; the first one does it.
 func (c *Control) Bootstrap(ctx context.Context) error {
+	ctx = access.With(ctx, access.System)
 	err := c.DB.InTx(ctx, func(tx *db.Tx) error {
 		if _, err := store.Load(ctx, tx, FirstSpace); fault.KindOf(err) != fault.NotFound {
 			return err

@@ -36,6 +36,8 @@ func checkUser(ctx context.Context, tx *db.Tx, c *Change) error {
 	}
 	c.New["Username"] = name
 	defaulted(c.New, "DisplayName", name)
+	c.password = c.New.Text("Password")
+	delete(c.New, "Password")
 	c.New["Name"] = c.New["DisplayName"] // partialName and filter look at it; Show takes it away
 	same, _, err := store.List(ctx, tx, &Users.Kind, store.Query{Filters: map[string][]string{"username": {name}}})
 	if err != nil {
@@ -44,6 +46,55 @@ func checkUser(ctx context.Context, tx *db.Tx, c *Change) error {
 	for _, o := range same {
 		if o.Text("Id") != c.New.Text("Id") {
 			return fault.InvalidField("Username", "The username '%s' is taken.", name)
+		}
+	}
+	return nil
+}
+
+// userStored keeps the password where no document can show it.
+func userStored(ctx context.Context, tx *db.Tx, c *Change) error {
+	return setPassword(ctx, tx, c.New.Text("Id"), c.password)
+}
+
+func setPassword(ctx context.Context, tx *db.Tx, userID, password string) error {
+	if password == "" {
+		return nil
+	}
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.DefaultCost)
+	if err != nil {
+		return fault.Because(fault.InvalidField("Password", "The password may have 72 bytes at most."), err)
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO password (user_id, hash, changed) VALUES ($1, $2, $3)
+		ON CONFLICT (user_id) DO UPDATE SET hash = excluded.hash, changed = excluded.changed`, userID, string(hash), tx.Ms())
+	return err
+}
+
+// userLeaving takes a user out of his teams and revokes his keys; nobody deletes himself.
+func userLeaving(ctx context.Context, tx *db.Tx, c *Change) error {
+	id := c.Old.Text("Id")
+	if access.From(ctx).UserId == id {
+		return fault.Invalidf("You cannot delete yourself. Ask another administrator to do it.")
+	}
+	teams, _, err := store.List(ctx, tx, &Teams.Kind, store.Query{Filters: map[string][]string{"member": {id}}})
+	if err != nil {
+		return err
+	}
+	for _, team := range teams {
+		changed := team.Clone()
+		var stay []any
+		for _, m := range team.Texts("MemberUserIds") {
+			if m != id {
+				stay = append(stay, m)
+			}
+		}
+		changed["MemberUserIds"] = append([]any{}, stay...)
+		if _, err := store.Update(ctx, tx, &Teams.Kind, team, changed); err != nil {
+			return err
+		}
+	}
+	for _, table := range []string{"api_key", "password"} {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM `+table+` WHERE user_id = $1`, id); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -205,12 +256,6 @@ func (c *Control) Admin(ctx context.Context, username, password, key string) (us
 	if strings.TrimSpace(username) == "" {
 		return "", fault.InvalidField("username", "Please give the administrator a username (--username).")
 	}
-	var hash []byte
-	if password != "" {
-		if hash, err = bcrypt.GenerateFromPassword([]byte(password), bcrypt.DefaultCost); err != nil {
-			return "", fault.Because(fault.InvalidField("password", "The password may have 72 bytes at most."), err)
-		}
-	}
 	err = c.DB.InTx(ctx, func(tx *db.Tx) error {
 		same, _, err := store.List(ctx, tx, &Users.Kind, store.Query{Filters: map[string][]string{"username": {username}}})
 		if err != nil {
@@ -237,11 +282,8 @@ func (c *Control) Admin(ctx context.Context, username, password, key string) (us
 		if _, err := store.Update(ctx, tx, &Teams.Kind, team, changed); err != nil {
 			return err
 		}
-		if hash != nil {
-			if _, err := tx.ExecContext(ctx, `INSERT INTO password (user_id, hash, changed) VALUES ($1, $2, $3)
-				ON CONFLICT (user_id) DO UPDATE SET hash = excluded.hash, changed = excluded.changed`, userID, string(hash), tx.Ms()); err != nil {
-				return err
-			}
+		if err := setPassword(ctx, tx, userID, password); err != nil {
+			return err
 		}
 		if key == "" {
 			return nil
