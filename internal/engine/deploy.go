@@ -217,6 +217,12 @@ func (d *walk) snapshot() []deployment.Run {
 	return slices.Clone(d.runs)
 }
 
+// unasked is the answer to questions, for as long as nobody can be asked through the API: the safe one, said aloud.
+var unasked = map[string]string{
+	deployment.GuidedFailure:      "A person would be asked what to do about this failure, but this version cannot ask. It is a failure.",
+	deployment.ManualIntervention: "A person would have to approve this step, but this version cannot ask. It counts as refused.",
+}
+
 // apply stores a decision's moves, with what the log has to say, in one transaction; then it gives the attempts to start.
 func (d *walk) apply(ctx context.Context, decision deployment.Decision) (started []deployment.Run, err error) {
 	if len(decision.Moves) == 0 {
@@ -227,6 +233,7 @@ func (d *walk) apply(ctx context.Context, decision deployment.Decision) (started
 	before := d.snapshot()
 	after := slices.Clone(before)
 	var lines []tasklog.Entry
+	var answered []deployment.Run
 	for _, move := range decision.Moves {
 		run := deployment.Run{Place: move.Place, Attempt: move.Attempt, Text: move.Reason, Started: time.Now()}
 		switch move.Kind {
@@ -248,12 +255,24 @@ func (d *walk) apply(ctx context.Context, decision deployment.Decision) (started
 				lines = append(lines, tasklog.Line(d.activity(move.Place), tasklog.Info, fmt.Sprintf("Attempt %d.", move.Attempt)))
 			}
 		case deployment.Ask:
-			return nil, fault.Invalidf("%s needs a person's decision, which this version cannot ask for yet.", d.plan.Name(move.Place, before))
+			lines = append(lines, tasklog.Line(d.activity(move.Place), tasklog.Warning, unasked[move.Question.Kind]))
+			if move.Question.Kind == deployment.GuidedFailure {
+				i := slices.IndexFunc(after, func(r deployment.Run) bool { return r.Place == move.Place && r.Attempt == move.Attempt })
+				after[i].Asked, after[i].Answer = true, deployment.AnswerFail
+				answered = append(answered, after[i])
+				continue
+			}
+			run.State, run.Text, run.Ended = deployment.Aborted, unasked[move.Question.Kind], time.Now()
 		}
 		after = append(after, run)
 	}
 	changes := d.changes(after)
 	err = d.store(ctx, "moves", func(tx *db.Tx) error {
+		for _, run := range answered {
+			if err := updateRun(ctx, tx, d.task.Id, run); err != nil {
+				return err
+			}
+		}
 		for i, run := range after[len(before):] {
 			if err := insertRun(ctx, tx, d.task.Id, len(before)+i, run); err != nil {
 				return err
@@ -266,7 +285,7 @@ func (d *walk) apply(ctx context.Context, decision deployment.Decision) (started
 	}
 	d.took(changes)
 	d.mu.Lock()
-	d.runs = append(d.runs, after[len(before):]...)
+	d.runs = after
 	d.mu.Unlock()
 	return started, nil
 }

@@ -36,7 +36,7 @@ func (r Reader) Raw(ctx context.Context, task string, to io.Writer) error {
 				parents[e.Activity] = c.Parent
 			}
 			if c.Status != "" && c.Status != Pending && c.Status != Running {
-				fmt.Fprintf(out, "%s            |   %s: %s\n", stamp(e.At), c.Status, names[e.Activity])
+				fmt.Fprintf(out, "%s            | %s: %s\n", stamp(e.At), c.Status, path(e.Activity, names, parents))
 			}
 			return nil
 		}
@@ -55,12 +55,11 @@ func (r Reader) Raw(ctx context.Context, task string, to io.Writer) error {
 
 func stamp(ms int64) string { return time.UnixMilli(ms).UTC().Format("15:04:05.000") }
 
-// path is an activity's name behind those of its ancestors.
+// path is an activity's name behind those of its ancestors; the task's own name stands in the head already.
 func path(activity string, names, parents map[string]string) string {
-	var parts []string
-	for depth := 0; activity != "" && depth < 10; depth++ {
-		parts = append([]string{names[activity]}, parts...)
-		activity = parents[activity]
+	parts := []string{names[activity]}
+	for up := parents[activity]; up != "" && parents[up] != "" && len(parts) < 10; up = parents[up] {
+		parts = append([]string{names[up]}, parts...)
 	}
 	return strings.Join(parts, " / ")
 }
