@@ -60,14 +60,23 @@ func (a *API) machineRoutes() []route {
 		get(space, "/workers/discover", access.WorkerEdit, "host port type proxyId", discover(control.Workers)).typed(nil, control.Workers.Type),
 		get(space, "/machines/{id}/connection", access.MachineView, "", connection(control.Machines)),
 		get(space, "/workers/{id}/connection", access.WorkerView, "", connection(control.Workers)),
-		get(space, "/machineroles/all", access.MachineView, "", func(c *call) ([]string, error) {
-			all, _, err := c.control.List(c.ctx, control.Machines, control.Machines.Query(c.spaces(), nil))
-			var roles []string
-			for _, o := range all {
-				roles = append(roles, o.Texts("Roles")...)
-			}
-			slices.Sort(roles)
-			return slices.Compact(roles), err
-		}),
+		get(space, "/machines/operatingsystem/names/all", access.MachineView, "", distinct(control.Machines, "OperatingSystem")),
+		get(space, "/machines/operatingsystem/shells/all", access.MachineView, "", distinct(control.Machines, "ShellName")),
+		get(space, "/workers/operatingsystem/names/all", access.WorkerView, "", distinct(control.Workers, "OperatingSystem")),
+		get(space, "/workers/operatingsystem/shells/all", access.WorkerView, "", distinct(control.Workers, "ShellName")),
+		get(space, "/machineroles/all", access.MachineView, "", distinct(control.Machines, "Roles")),
+	}
+}
+
+// distinct lists the texts machines have at a member, each once.
+func distinct(k *control.Kind, member string) func(*call) ([]string, error) {
+	return func(c *call) ([]string, error) {
+		all, _, err := c.control.List(c.ctx, k, k.Query(c.spaces(), nil))
+		var texts []string
+		for _, o := range all {
+			texts = append(texts, o.Texts(member)...)
+		}
+		slices.Sort(texts)
+		return slices.Compact(texts), err
 	}
 }

@@ -6,7 +6,9 @@ import (
 
 	"github.com/octavo/octavo/internal/access"
 	"github.com/octavo/octavo/internal/control"
+	"github.com/octavo/octavo/internal/deployment"
 	"github.com/octavo/octavo/internal/fault"
+	"github.com/octavo/octavo/internal/release"
 	"github.com/octavo/octavo/internal/resource"
 )
 
@@ -119,6 +121,26 @@ func (a *API) projectRoutes() []route {
 			}
 			return c.control.CreateRelease(c.ctx, where, in)
 		}),
+		send(http.MethodPost, http.StatusCreated, space, "/releases", access.ReleaseCreate, "ignoreChannelRules", func(c *call, in release.Release) (resource.Object, error) {
+			o, err := c.control.CreateReleaseFrom(c.ctx, c.space, in, c.flag("ignoreChannelRules"))
+			if err != nil {
+				return nil, err
+			}
+			return present(control.Releases, o), nil
+		}).typed(control.Releases.Type, control.Releases.Type),
+		send(http.MethodPost, http.StatusCreated, space, "/deployments", access.DeploymentCreate, "", func(c *call, in resource.Object) (resource.Object, error) {
+			in = resource.Fold(control.Deployments.Type, in)
+			d, err := resource.View[deployment.Deployment](in)
+			if err != nil {
+				return nil, err
+			}
+			guided := d.UseGuidedFailure // here it is said always, so it decides
+			o, err := c.control.CreateDeploymentFrom(c.ctx, c.space, d, &guided)
+			if err != nil {
+				return nil, err
+			}
+			return present(control.Deployments, o), nil
+		}).typed(control.Deployments.Type, control.Deployments.Type),
 		get(space, "/deployments", access.DeploymentView, "skip take ids projects environments tenants channels partialName", func(c *call) (page, error) {
 			return c.list(control.Deployments, nil)
 		}).typed(nil, pageOf(control.Deployments)),

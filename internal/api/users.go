@@ -37,6 +37,15 @@ func (a *API) userRoutes() []route {
 		}).typed(nil, pageOf(k)),
 		get(server, "/users/all", access.UserView, "", func(c *call) (list, error) { return c.all(k, nil) }).typed(nil, listOf(k)),
 		get(server, "/users/{id}", access.UserView, "", func(c *call) (resource.Object, error) { return c.one(k, c.id()) }).typed(nil, k.Type),
+		send(http.MethodPost, http.StatusCreated, server, "/users", access.UserEdit, "", func(c *call, in resource.Object) (resource.Object, error) {
+			o, err := c.control.Create(c.ctx, k, "", in, "")
+			if err != nil {
+				return nil, err
+			}
+			return present(k, o), nil
+		}).typed(k.Type, k.Type),
+		send(http.MethodPut, http.StatusOK, server, "/users/{id}", access.UserEdit, "", func(c *call, in resource.Object) (resource.Object, error) { return c.save(k, c.id(), in) }).typed(k.Type, k.Type),
+		act(http.MethodDelete, server, "/users/{id}", access.UserEdit, "", func(c *call) (empty, error) { return empty{}, c.control.Remove(c.ctx, k, "", c.id()) }),
 		get(server, "/users/{id}/apikeys", access.SignedIn, "skip take", func(c *call) (page, error) {
 			keys, err := c.control.Keys(c.ctx, self(c))
 			if err != nil {

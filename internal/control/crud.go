@@ -210,11 +210,21 @@ func prepare(k *Kind, sent resource.Object) resource.Object {
 		delete(o, name)
 	}
 	for name, v := range k.Defaults {
-		if now, has := o[name]; !has || now == nil || now == "" && v != "" {
+		if now := o[name]; !wasSent(sent, name) || now == "" && v != "" {
 			o[name] = v
 		}
 	}
 	return o
+}
+
+// wasSent tells whether a client gave a member a value, in whatever case it spelled the name.
+func wasSent(sent resource.Object, name string) bool {
+	for member, v := range sent {
+		if v != nil && strings.EqualFold(member, name) {
+			return true
+		}
+	}
+	return false
 }
 
 // fits refuses members that have the wrong type.

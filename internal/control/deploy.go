@@ -115,6 +115,59 @@ func (c *Control) CreateDeployments(ctx context.Context, space string, n NewDepl
 	return made, err
 }
 
+// CreateDeploymentFrom makes a deployment of the older POST deployments, whose body is a deployment.
+func (c *Control) CreateDeploymentFrom(ctx context.Context, space string, d deployment.Deployment, guidedFailure *bool) (resource.Object, error) {
+	if d.TenantId != "" {
+		return nil, fault.InvalidField("TenantId", "Deployments for tenants are not supported by this version; leave TenantId out.")
+	}
+	n := NewDeployments{
+		RunAt: d.QueueTime, NoRunAfter: d.QueueTimeExpiry, ForcePackageDownload: d.ForcePackageDownload, ForcePackageRedeployment: d.ForcePackageRedeployment, UseGuidedFailure: guidedFailure,
+		Variables: map[string]string{}, SpecificMachineNames: d.SpecificMachineIds, ExcludedMachineNames: d.ExcludedMachineIds, SpecificTargetTagNames: d.SpecificTargetTagIds,
+		ExcludedTargetTagNames: d.ExcludedTargetTagIds, SkipStepNames: d.SkipActions, Priority: d.Priority, DebugMode: d.DebugMode, Comments: d.Comments,
+	}
+	for name, v := range d.FormValues {
+		n.Variables[name] = v.Value
+		if v.Sensitive != nil && v.Sensitive.NewValue != nil {
+			n.Variables[name] = *v.Sensitive.NewValue
+		}
+	}
+	var made DeploymentTask
+	err := c.DB.InTx(ctx, func(tx *db.Tx) error {
+		o, err := store.Get(ctx, tx, &Releases.Kind, space, d.ReleaseId)
+		if fault.KindOf(err) == fault.NotFound {
+			return fault.InvalidField("ReleaseId", "There is no release '%s' in this space.", d.ReleaseId)
+		}
+		if err != nil {
+			return err
+		}
+		r, err := resource.View[release.Release](o)
+		if err != nil {
+			return err
+		}
+		p, err := store.View[project.Project](ctx, tx, r.ProjectId)
+		if err != nil {
+			return err
+		}
+		o, err = store.Get(ctx, tx, &Environments.Kind, space, d.EnvironmentId)
+		if fault.KindOf(err) == fault.NotFound {
+			return fault.InvalidField("EnvironmentId", "There is no environment '%s' in this space.", d.EnvironmentId)
+		}
+		if err != nil {
+			return err
+		}
+		e, err := resource.View[environment.Environment](o)
+		if err != nil {
+			return err
+		}
+		made, err = c.deploy(ctx, tx, p, r, e, n)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c.Get(ctx, Deployments, space, made.DeploymentId)
+}
+
 // renewVariables gives a release a new frozen copy of the project's variables.
 func (c *Control) renewVariables(ctx context.Context, tx *db.Tx, p project.Project, o resource.Object) (release.Release, error) {
 	frozen, err := freeze(ctx, tx, VariableSets, variableSetID(p.Id))

@@ -36,6 +36,8 @@ type Change struct {
 	Old   resource.Object // nil when it is new
 	New   resource.Object // nil when it leaves
 	Clone string          // the id of what a new one copies, if it does
+
+	password string // of a user, on its way to where no document holds it
 }
 
 // valid asks the noun itself whether it can be.

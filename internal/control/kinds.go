@@ -262,6 +262,7 @@ var (
 	Users = &Kind{
 		Kind: resource.Kind{
 			Name: "User", Path: "users", Prefix: "Users", Type: typeOf[access.User](), Scope: resource.OnServer, AnyName: true,
+			Defaults:    map[string]any{"IsActive": true, "CanPasswordBeEdited": true},
 			Permissions: may(access.UserView, access.UserEdit, access.UserEdit, access.UserEdit),
 			Lifted:      map[string]string{"username": "Username"},
 			Links: map[string]string{
@@ -314,6 +315,6 @@ func init() {
 	Tenants.Check = named
 	TagSets.Check = checkTagSet
 	Proxies.Check = checkProxy
-	Users.Check, Users.Show = checkUser, showUser
+	Users.Check, Users.Stored, Users.Leaving, Users.Show = checkUser, userStored, userLeaving, showUser
 	Teams.Check, Teams.Leaving = named, teamLeaving
 }

@@ -38,6 +38,8 @@ type NewRelease struct {
 	IgnoreIfAlreadyExists bool
 	IgnoreChannelRules    bool
 	CustomFields          map[string]string
+
+	SelectedPackages []release.SelectedPackage `json:"-"` // of the older POST releases
 }
 
 // ReleaseCreated is its answer.
@@ -105,6 +107,18 @@ func (c *Control) CreateRelease(ctx context.Context, space string, n NewRelease)
 	return made, err
 }
 
+// CreateReleaseFrom makes a release of the older POST releases, whose body is a release.
+func (c *Control) CreateReleaseFrom(ctx context.Context, space string, r release.Release, ignoreRules bool) (resource.Object, error) {
+	made, err := c.CreateRelease(ctx, space, NewRelease{
+		ProjectName: r.ProjectId, ChannelName: r.ChannelId, ReleaseVersion: r.Version, ReleaseNotes: r.ReleaseNotes, IgnoreChannelRules: ignoreRules || r.IgnoreChannelRules,
+		CustomFields: r.CustomFields, SelectedPackages: r.SelectedPackages,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c.Get(ctx, Releases, space, made.ReleaseId)
+}
+
 func (c *Control) createRelease(ctx context.Context, tx *db.Tx, p project.Project, n NewRelease) (ReleaseCreated, error) {
 	// One release of a project at a time: the next version is counted from those that are there.
 	if _, err := store.Lock(ctx, tx, &Projects.Kind, p.SpaceId, p.Id); err != nil {
@@ -120,12 +134,12 @@ func (c *Control) createRelease(ctx context.Context, tx *db.Tx, p project.Projec
 	if err != nil {
 		return ReleaseCreated{}, err
 	}
-	if len(process.Steps) == 0 {
-		return ReleaseCreated{}, fault.Invalidf("The project '%s' has no deployment steps yet. Add at least one before creating a release.", p.Name)
-	}
 	given, err := release.ParseGiven(n.PackageVersion, n.PackagePrerelease, n.Packages)
 	if err != nil {
 		return ReleaseCreated{}, err
+	}
+	for _, s := range n.SelectedPackages {
+		given.Add(s)
 	}
 	channels, err := channelsOf(ctx, tx, p)
 	if err != nil {

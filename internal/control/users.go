@@ -36,8 +36,12 @@ func checkUser(ctx context.Context, tx *db.Tx, c *Change) error {
 	}
 	c.New["Username"] = name
 	defaulted(c.New, "DisplayName", name)
-	c.password = c.New.Text("Password")
-	delete(c.New, "Password")
+	for member := range c.New { // the struct has no such member, so nothing has folded its case
+		if strings.EqualFold(member, "Password") {
+			c.password = c.New.Text(member)
+			delete(c.New, member)
+		}
+	}
 	c.New["Name"] = c.New["DisplayName"] // partialName and filter look at it; Show takes it away
 	same, _, err := store.List(ctx, tx, &Users.Kind, store.Query{Filters: map[string][]string{"username": {name}}})
 	if err != nil {
