@@ -41,10 +41,10 @@ var mayImport = map[string][]string{
 
 	"secret/mask": nil, // apart from secret, so that agents link no database
 
-	"store":   join(noun, nouns, []string{"db", "secret"}),
-	"feed":    join(noun, []string{"db", "blob", "archive", "release"}),
+	"store": join(noun, nouns, []string{"db", "secret"}),
+	"feed":  join(noun, []string{"db", "blob", "archive", "release"}),
 
-	"cluster":    join(leaf, []string{"db"}),
+	"cluster":    join(leaf, []string{"db", "crashpoint"}),
 	"halibut":    leaf,
 	"tentacle":   join(leaf, []string{"halibut"}),
 	"hub":        join(leaf, []string{"halibut", "tentacle", "db", "blob", "machine", "secret"}),

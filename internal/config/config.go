@@ -30,7 +30,6 @@ import (
 // Prefix of the environment variables.
 const Prefix = "OCTAVO_"
 
-
 // Setting describes one field, for help texts and pages.
 type Setting struct {
 	Name, Env, Default, Help string

@@ -43,7 +43,6 @@ type known struct {
 	until   time.Time
 }
 
-
 // New makes the hub of a node with the cluster's certificate.
 func New(d *db.DB, identity *halibut.Identity, log *slog.Logger) *Hub {
 	return &Hub{

@@ -22,8 +22,6 @@ type object map[string]any
 
 func (o object) text(name string) string { s, _ := o[name].(string); return s }
 
-func (o object) flag(name string) bool { b, _ := o[name].(bool); return b }
-
 // client calls the REST API.
 type client struct {
 	url string
