@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/octavo/octavo/internal/crashpoint"
 	"github.com/octavo/octavo/internal/db"
 )
 
@@ -242,8 +243,23 @@ func (s *session) tick(look bool) {
 	// Turns are locked in one order, so that two nodes never wait for each other.
 	slices.SortStableFunc(s.pending, func(a, b result) int { return strings.Compare(a.of.run.Task.Turn, b.of.run.Task.Turn) })
 	var got []Task
-	err := s.n.db.Queue(ctx, func(tx *db.Tx) error {
+	ended := len(s.pending) > 0
+	reach := func(point string) {
+		if ended {
+			crashpoint.Reach("settle " + point)
+		}
+		if len(got) > 0 {
+			crashpoint.Reach("claim " + point)
+		}
+	}
+	reach("before")
+	err := s.n.db.Queue(ctx, func(tx *db.Tx) (err error) {
 		got = nil
+		defer func() {
+			if err == nil {
+				reach("written")
+			}
+		}()
 		for _, r := range s.pending {
 			if err := s.settle(ctx, tx, r); err != nil {
 				return err
@@ -252,7 +268,6 @@ func (s *session) tick(look bool) {
 		if !claiming {
 			return nil
 		}
-		var err error
 		if got, err = claim(ctx, tx, s.n.conf.Name, s.epoch, len(s.runs)-len(s.pending), s.kinds); err != nil || !ending {
 			return err
 		}
@@ -264,6 +279,7 @@ func (s *session) tick(look bool) {
 		s.warn(ctx, "settle and claim", err)
 		return
 	}
+	reach("committed")
 	for _, r := range s.pending {
 		delete(s.runs, r.of)
 	}

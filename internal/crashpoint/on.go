@@ -15,13 +15,20 @@ import (
 var (
 	mu     sync.Mutex
 	passed = map[string]int{}
+	last   string // the order that passings are counted for
 )
 
 // Reach does what OCTAVO_TEST_CRASH says: "name#2=kill" kills this process with SIGKILL at the second passing
-// of name, "name#1=stop" stops it with SIGSTOP (somebody else has to continue it). Every passing is written
-// to the file OCTAVO_TEST_CRASH_SEEN as "name#n", before the deed.
+// of name, "name#1=stop" stops it with SIGSTOP (somebody else has to continue it). "@file" takes the order from
+// a file, which a test may write while we run; passings are counted from the moment it changes. Every passing is
+// written to the file OCTAVO_TEST_CRASH_SEEN as "name#n", before the deed.
 func Reach(name string) {
 	mu.Lock()
+	what := order()
+	if what != last {
+		last = what
+		clear(passed)
+	}
 	passed[name]++
 	here := fmt.Sprintf("%s#%d", name, passed[name])
 	mu.Unlock()
@@ -31,7 +38,7 @@ func Reach(name string) {
 			f.Close()
 		}
 	}
-	at, deed, ok := strings.Cut(os.Getenv("OCTAVO_TEST_CRASH"), "=")
+	at, deed, ok := strings.Cut(what, "=")
 	if !ok || at != here {
 		return
 	}
@@ -43,4 +50,17 @@ func Reach(name string) {
 	if signal == syscall.SIGKILL {
 		select {} // the signal is on its way; nothing more may happen
 	}
+}
+
+func order() string {
+	what := os.Getenv("OCTAVO_TEST_CRASH")
+	file, ok := strings.CutPrefix(what, "@")
+	if !ok {
+		return what
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "" // no file, no order
+	}
+	return strings.TrimSpace(string(text))
 }

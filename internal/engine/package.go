@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/octavo/octavo/internal/convention"
+	"github.com/octavo/octavo/internal/crashpoint"
 	"github.com/octavo/octavo/internal/db"
 	"github.com/octavo/octavo/internal/deployment"
 	"github.com/octavo/octavo/internal/engine/tasklog"
@@ -117,7 +118,9 @@ func (d *walk) upload(ctx context.Context, activity string, at place, from deplo
 		case <-ctx.Done():
 		}
 	}()
+	crashpoint.Reach("upload before")
 	_, err = d.Hub.Upload(ctx, at.trust, to.Path(), to.Size, func() (io.ReadCloser, error) { return d.Packages.Open(ctx, found, 0) }, d.retried(ctx, activity))
+	crashpoint.Reach("upload answered")
 	if context.Cause(ctx) != nil {
 		return context.Cause(ctx)
 	}

@@ -120,6 +120,7 @@ func (w *work) prepare(ctx context.Context, j job) (*row, error) {
 	}
 	service := here
 	if j.place.machine != "" {
+		crashpoint.Reach("capabilities before")
 		if service, err = w.Hub.Capabilities(ctx, j.place.trust, w.retried(ctx, j.activity)); err != nil {
 			return nil, err
 		}
@@ -184,9 +185,11 @@ func (w *work) doThere(ctx context.Context, j job, r *row) (outcome, error) {
 	service := hub.Service(r.service)
 	if !r.fresh {
 		// Nobody who owned the task before may start anything on this agent any more.
+		crashpoint.Reach("adopt before")
 		if err := w.Hub.Adopt(ctx, to, service, w.token(), tell); err != nil {
 			return outcome{}, w.refused(err)
 		}
+		crashpoint.Reach("adopt answered")
 		w.say(ctx, j.activity, tasklog.Verbose, "Re-attached to the script at log line %d.", r.logNext)
 	}
 	var status tentacle.ScriptStatusResponseV2
@@ -471,7 +474,10 @@ func (w *work) fetch(ctx context.Context, j job, path string) (io.ReadCloser, in
 	if j.place.machine == "" {
 		return openHere(path)
 	}
-	return w.Hub.Download(ctx, j.place.trust, path, w.retried(ctx, j.activity))
+	crashpoint.Reach("download before")
+	file, size, err := w.Hub.Download(ctx, j.place.trust, path, w.retried(ctx, j.activity))
+	crashpoint.Reach("download answered")
+	return file, size, err
 }
 
 // cause is an error in one short line.
