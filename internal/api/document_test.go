@@ -138,12 +138,13 @@ func TestEveryReadFitsTheDocument(t *testing.T) {
 			"tasks": task, "packages": "packages-Acme.Web.1.0.0", "octopusservernodes": "OctopusServerNodes-n1", "configuration": "certificate-global",
 		}
 		queries := map[string]string{"/versions": "?packageId=Acme.Web", "/discover": "?host=127.0.0.1&port=1"}
+		key := c.get("/api/users/me/apikeys").text("Items.0.Id")
 		seen := 0
 		for _, p := range c.document.paths {
 			if p.item.Get == nil {
 				continue
 			}
-			path := strings.NewReplacer("{spaceId}", "Spaces-1", "{version}", "0.0.1", "{name}", "GetAllSpacesRequest").Replace(p.path)
+			path := strings.NewReplacer("{spaceId}", "Spaces-1", "{version}", "0.0.1", "{name}", "GetAllSpacesRequest", "{key}", key).Replace(p.path)
 			rest := strings.TrimPrefix(strings.TrimPrefix(path, "/api"), "/Spaces-1")
 			path = strings.Replace(path, "{id}", ids[strings.Split(strings.Trim(rest, "/"), "/")[0]], 1)
 			for end, query := range queries {

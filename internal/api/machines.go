@@ -22,6 +22,18 @@ type Connection struct {
 	Links                  map[string]string
 }
 
+// WorkerTypes are the images dynamic workers may have.
+type WorkerTypes struct {
+	WorkerTypes []WorkerType
+}
+
+// WorkerType is one of them.
+type WorkerType struct {
+	Id          string
+	Type        string
+	Description string
+}
+
 func (a *API) machineRoutes() []route {
 	discover := func(*control.Kind) func(*call) (resource.Object, error) {
 		return func(c *call) (resource.Object, error) {
@@ -60,6 +72,8 @@ func (a *API) machineRoutes() []route {
 		get(space, "/workers/discover", access.WorkerEdit, "host port type proxyId", discover(control.Workers)).typed(nil, control.Workers.Type),
 		get(space, "/machines/{id}/connection", access.MachineView, "", connection(control.Machines)),
 		get(space, "/workers/{id}/connection", access.WorkerView, "", connection(control.Workers)),
+		get(space, "/accounts/{id}/usages", access.AccountView, "", func(c *call) (control.AccountUsages, error) { return c.control.AccountUsages(c.ctx, c.space, c.id()) }),
+		get(space, "/workerpools/dynamicworkertypes", access.WorkerView, "", func(c *call) (WorkerTypes, error) { return WorkerTypes{}, nil }), // none: we rent no machines
 		get(space, "/machines/operatingsystem/names/all", access.MachineView, "", distinct(control.Machines, "OperatingSystem")),
 		get(space, "/machines/operatingsystem/shells/all", access.MachineView, "", distinct(control.Machines, "ShellName")),
 		get(space, "/workers/operatingsystem/names/all", access.WorkerView, "", distinct(control.Workers, "OperatingSystem")),

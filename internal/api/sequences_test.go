@@ -53,8 +53,9 @@ func TestClientSequences(t *testing.T) {
 					got = c.try(parts[0], parts[1], body)
 				}
 			case words[0] == "=":
-				want, err = strconv.Atoi(words[1])
+				status, err := strconv.Atoi(words[1])
 				must(t, err)
+				want = status
 			case len(words) == 3 && words[1] == "<-":
 				kept[words[0]] = got.text(words[2])
 			case strings.HasSuffix(words[0], ":"):

@@ -6,6 +6,7 @@ import (
 
 	"github.com/octavo/octavo/internal/access"
 	"github.com/octavo/octavo/internal/control"
+	"github.com/octavo/octavo/internal/fault"
 	"github.com/octavo/octavo/internal/resource"
 )
 
@@ -67,6 +68,19 @@ func (a *API) userRoutes() []route {
 				o["Links"] = keyLinks(o)
 			}
 			return o, err
+		}),
+		get(server, "/users/{id}/apikeys/{key}", access.SignedIn, "", func(c *call) (resource.Object, error) {
+			keys, err := c.control.Keys(c.ctx, self(c))
+			if err != nil {
+				return nil, err
+			}
+			for _, o := range keys {
+				if o.Text("Id") == c.r.PathValue("key") {
+					o["Links"] = keyLinks(o)
+					return o, nil
+				}
+			}
+			return nil, fault.NotFoundf("The resource '%s' was not found.", c.r.PathValue("key"))
 		}),
 		act(http.MethodDelete, server, "/users/{id}/apikeys/{key}", access.SignedIn, "", func(c *call) (empty, error) {
 			return empty{}, c.control.RemoveKey(c.ctx, self(c), c.r.PathValue("key"))
