@@ -125,7 +125,7 @@ func serve(ctx context.Context, s config.Server, log *slog.Logger) error {
 	loops.Go(func() { failed <- agents.Serve(background, comms) })
 	loops.Go(func() { carry.Sweep(background) })
 	node, err := cluster.Start(ctx, d, cluster.Config{
-		Name: s.NodeName, DataDir: s.Data, Cap: s.TaskCap, Version: api.Version, Address: web.Addr().String(), Handlers: carry.Handlers(), Log: log,
+		Name: s.NodeName, DataDir: s.Data, Cap: s.TaskCap, Version: api.Version, Address: web.Addr().String(), Handlers: carry.Handlers(), OnEnd: use.TaskEnded, Log: log,
 	})
 	if err != nil {
 		stop()

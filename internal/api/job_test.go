@@ -207,7 +207,7 @@ func TestTheMainJob(t *testing.T) {
 			t.Errorf("cancel: %s", cancelled.body)
 		}
 		for filter, want := range map[string]string{
-			"": "2", "?active=true": "0", "?states=Success,Failed": "1", "?project=" + w.project: "2", "?environment=" + w.prod: "1", "?name=Deploy": "2", "?name=Health": "0",
+			"": "3", "?active=true": "1", "?states=Success,Failed": "1", "?project=" + w.project: "2", "?environment=" + w.prod: "1", "?name=Deploy": "2", "?name=Health": "1",
 			"?description=production": "1", "?spaces=Spaces-2&includeSystem=false": "0", "?fromQueueDate=2100-01-01T00:00:00%2B00:00": "0", "?hasPendingInterruptions=true": "0",
 		} {
 			if got := c.get("/api/tasks" + filter).text("TotalResults"); got != want {

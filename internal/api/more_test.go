@@ -1,10 +1,12 @@
 package api_test
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
 	"github.com/octavo/octavo/internal/cluster"
+	"github.com/octavo/octavo/internal/control"
 	"github.com/octavo/octavo/internal/db"
 )
 
@@ -26,7 +28,9 @@ func TestLifecycleStartsDeploymentsByItself(t *testing.T) {
 		c.finish(d.text("Items.0.TaskId"), cluster.Success)
 		for range 2 { // asked twice, it starts once
 			must(t, c.db.InTx(t.Context(), func(tx *db.Tx) error {
-				return c.control.DeploymentSucceeded(t.Context(), tx, d.text("Items.0.Id"))
+				return c.control.TaskEnded(t.Context(), tx, cluster.Task{
+					Kind: control.Deploy, State: cluster.Success, Arguments: json.RawMessage(`{"DeploymentId":"` + d.text("Items.0.Id") + `"}`),
+				})
 			}))
 		}
 		if d := c.get("/api/deployments"); d.text("TotalResults") != "2" || d.text("Items.0.EnvironmentId") != w.prod {

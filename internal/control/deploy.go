@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/octavo/octavo/internal/access"
 	"github.com/octavo/octavo/internal/cluster"
@@ -250,6 +249,9 @@ func (c *Control) deploy(ctx context.Context, tx *db.Tx, p project.Project, r re
 		ReleaseId: r.Id, ChannelId: r.ChannelId, Request: request, DeploymentProcessId: r.ProjectDeploymentProcessSnapshotId, ForcePackageRedeployment: n.ForcePackageRedeployment, Priority: n.Priority,
 	}
 	d.Id = id
+	if d.TentacleRetentionPeriod, err = retentionOnTargets(ctx, tx, p, r, e.Id); err != nil {
+		return DeploymentTask{}, err
+	}
 	o, err := resource.ObjectOf(d)
 	if err != nil {
 		return DeploymentTask{}, err
@@ -258,6 +260,20 @@ func (c *Control) deploy(ctx context.Context, tx *db.Tx, p project.Project, r re
 		return DeploymentTask{}, err
 	}
 	return DeploymentTask{id, t.Id}, Event(ctx, tx, p.SpaceId, "DeploymentQueued", t.Description+" was queued", id, p.Id, r.Id, e.Id, t.Id, r.ChannelId)
+}
+
+// retentionOnTargets is the phase's policy for old installations; it stays with the deployment (deployments.md K8, K20).
+func retentionOnTargets(ctx context.Context, tx *db.Tx, p project.Project, r release.Release, environmentID string) (*environment.RetentionPolicy, error) {
+	j, err := journeyOf(ctx, tx, p, r)
+	if err != nil {
+		return nil, err
+	}
+	forever := environment.RetentionPolicy{Strategy: environment.RetainForever, ShouldKeepForever: true}
+	policy, ok := j.lifecycle.TentacleRetention(environmentID, j.ids(), forever)
+	if !ok {
+		policy = forever
+	}
+	return &policy, nil
 }
 
 // turn is what deployments of a project to an environment, for a tenant, exclude each other by (behaviour.md).
@@ -274,13 +290,10 @@ func (c *Control) request(ctx context.Context, tx *db.Tx, p project.Project, r r
 		ForcePackageDownload: n.ForcePackageDownload, DebugMode: n.DebugMode, DeploymentFreezeNames: n.DeploymentFreezeNames, DeploymentFreezeOverrideReason: n.DeploymentFreezeOverrideReason,
 		UseGuidedFailure: guided(p, e, n.UseGuidedFailure), FormValues: resource.Properties{},
 	}
-	if q.QueueTime != nil && q.QueueTimeExpiry != nil && !q.QueueTimeExpiry.After(q.QueueTime.Time) {
-		return q, fault.InvalidField("NoRunAfter", "NoRunAfter must be later than RunAt.")
+	err := q.CheckTimes(tx.Now)
+	if err != nil {
+		return q, err
 	}
-	if q.QueueTimeExpiry != nil && !q.QueueTimeExpiry.After(tx.Now) {
-		return q, fault.InvalidField("NoRunAfter", "NoRunAfter (%s) has passed already.", q.QueueTimeExpiry.Format(time.RFC3339))
-	}
-	var err error
 	if q.SpecificMachineIds, err = machineIDs(machines, n.SpecificMachineNames, "SpecificMachineNames", e); err != nil {
 		return q, err
 	}

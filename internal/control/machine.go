@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/octavo/octavo/internal/cluster"
 	"github.com/octavo/octavo/internal/db"
 	"github.com/octavo/octavo/internal/fault"
 	"github.com/octavo/octavo/internal/hub"
@@ -77,9 +78,21 @@ func machineStored(ctx context.Context, tx *db.Tx, c *Change) error {
 	e := object(c.New, "Endpoint")
 	switch e.Text("CommunicationStyle") {
 	case machine.StyleTentaclePassive, machine.StyleTentacleActive:
-		return hub.SetTrust(ctx, tx, hub.Trust{Machine: c.New.Text("Id"), Address: e.Text("Uri"), Thumbprint: e.Text("Thumbprint")})
+		if err := hub.SetTrust(ctx, tx, hub.Trust{Machine: c.New.Text("Id"), Address: e.Text("Uri"), Thumbprint: e.Text("Thumbprint")}); err != nil || c.Old != nil {
+			return err
+		}
+		return checkNew(ctx, tx, c)
 	}
 	return hub.RemoveTrust(ctx, tx, c.New.Text("Id"))
+}
+
+// checkNew has a new machine's health checked, so that people see at once whether it can be reached, and workers can be chosen.
+func checkNew(ctx context.Context, tx *db.Tx, c *Change) error {
+	_, err := cluster.Push(ctx, tx, cluster.NewTask{
+		SpaceId: c.Space, Kind: "Health", Description: "Check the health of " + c.New.Text("Name") + ", which is new",
+		Arguments: map[string]any{"MachineIds": []string{c.New.Text("Id")}},
+	})
+	return err
 }
 
 func machineLeaving(ctx context.Context, tx *db.Tx, c *Change) error {

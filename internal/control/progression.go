@@ -2,9 +2,12 @@ package control
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/octavo/octavo/internal/access"
 	"github.com/octavo/octavo/internal/cluster"
 	"github.com/octavo/octavo/internal/db"
 	"github.com/octavo/octavo/internal/deployment"
@@ -105,9 +108,20 @@ func (c *Control) startAutomatic(ctx context.Context, tx *db.Tx, p project.Proje
 	return nil
 }
 
-// DeploymentSucceeded starts what follows a successful deployment by itself. The engine calls it in the transaction that ends
-// the task, or in one behind it; running it twice starts nothing twice.
-func (c *Control) DeploymentSucceeded(ctx context.Context, tx *db.Tx, deploymentID string) error {
+// TaskEnded does what follows the end of a task, in the transaction that ends it (deployments.md L7).
+func (c *Control) TaskEnded(ctx context.Context, tx *db.Tx, t cluster.Task) error {
+	if t.Kind != Deploy || t.State != cluster.Success {
+		return nil
+	}
+	var arguments struct{ DeploymentId string }
+	if err := json.Unmarshal(t.Arguments, &arguments); err != nil {
+		return fmt.Errorf("arguments of %s: %w", t.Id, err)
+	}
+	return c.deploymentSucceeded(access.With(ctx, access.System), tx, arguments.DeploymentId)
+}
+
+// deploymentSucceeded starts what follows a successful deployment by itself; running it twice starts nothing twice.
+func (c *Control) deploymentSucceeded(ctx context.Context, tx *db.Tx, deploymentID string) error {
 	d, err := store.View[deployment.Deployment](ctx, tx, deploymentID)
 	if err != nil {
 		return err
