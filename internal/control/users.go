@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/crypto/bcrypt"
 
 	"github.com/octavo/octavo/internal/access"
 	"github.com/octavo/octavo/internal/db"
@@ -64,12 +63,8 @@ func setPassword(ctx context.Context, tx *db.Tx, userID, password string) error 
 	if password == "" {
 		return nil
 	}
-	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.DefaultCost)
-	if err != nil {
-		return fault.Because(fault.InvalidField("Password", "The password may have 72 bytes at most."), err)
-	}
-	_, err = tx.ExecContext(ctx, `INSERT INTO password (user_id, hash, changed) VALUES ($1, $2, $3)
-		ON CONFLICT (user_id) DO UPDATE SET hash = excluded.hash, changed = excluded.changed`, userID, string(hash), tx.Ms())
+	_, err := tx.ExecContext(ctx, `INSERT INTO password (user_id, hash, changed) VALUES ($1, $2, $3)
+		ON CONFLICT (user_id) DO UPDATE SET hash = excluded.hash, changed = excluded.changed`, userID, hashPassword(password), tx.Ms())
 	return err
 }
 

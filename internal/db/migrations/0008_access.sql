@@ -13,6 +13,6 @@ CREATE INDEX api_key_user ON api_key (user_id);
 -- Passwords, apart from the users' documents, so that no answer can hold one.
 CREATE TABLE password (
   user_id TEXT PRIMARY KEY,
-  hash    TEXT NOT NULL,  -- bcrypt
+  hash    TEXT NOT NULL,  -- argon2id, PHC form
   changed BIGINT NOT NULL
 );
