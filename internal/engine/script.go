@@ -381,7 +381,7 @@ func (w *work) absorbLines(ctx context.Context, j job, r *row, lines []said, nex
 	if err != nil {
 		return err
 	}
-	err = w.store(ctx, "status", func(tx *db.Tx) error {
+	err = w.store(ctx, "answer", func(tx *db.Tx) error {
 		if err := tasklog.Append(ctx, tx, w.fence, entries...); err != nil {
 			return err
 		}
