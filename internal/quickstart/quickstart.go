@@ -94,12 +94,13 @@ func (s *show) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var said []string
 	for _, environment := range []string{"Development", "Production"} {
-		if err := s.deploy(ctx, p, version, environment); err != nil {
+		if said, err = s.deploy(ctx, p, version, environment); err != nil {
 			return err
 		}
 	}
-	s.next(version)
+	s.next(version, said)
 	return nil
 }
 
@@ -331,8 +332,8 @@ func (s *show) publish(ctx context.Context, project object) (version string, err
 	return release.ReleaseVersion, nil
 }
 
-// deploy starts one deployment and prints its log to the end.
-func (s *show) deploy(ctx context.Context, project object, version, environment string) error {
+// deploy starts one deployment and prints its log to the end; it gives what the steps highlighted.
+func (s *show) deploy(ctx context.Context, project object, version, environment string) (said []string, err error) {
 	since := time.Now()
 	var made struct {
 		DeploymentServerTasks []struct{ DeploymentID, ServerTaskID string }
@@ -340,37 +341,40 @@ func (s *show) deploy(ctx context.Context, project object, version, environment 
 	if err := s.call(ctx, "POST", "/api/Spaces-1/deployments/create/untenanted/v1", object{
 		"SpaceIdOrName": "Spaces-1", "ProjectName": project["Name"], "ReleaseVersion": version, "EnvironmentNames": []string{environment},
 	}, &made); err != nil {
-		return fmt.Errorf("deploy to %s: %w", environment, err)
+		return nil, fmt.Errorf("deploy to %s: %w", environment, err)
 	}
 	if len(made.DeploymentServerTasks) != 1 {
-		return fmt.Errorf("deploy to %s: the server made %d tasks", environment, len(made.DeploymentServerTasks))
+		return nil, fmt.Errorf("deploy to %s: the server made %d tasks", environment, len(made.DeploymentServerTasks))
 	}
 	task := made.DeploymentServerTasks[0].ServerTaskID
 	fmt.Fprintf(s, "\n%s %s\n", s.paint(bold, fmt.Sprintf("Deploying Octavo %s to %s", version, environment)), s.paint(dim, task))
-	state, err := s.follow(ctx, &s.client, task)
+	state, said, err := s.follow(ctx, &s.client, task)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if state != "Success" {
 		fmt.Fprintf(s, "\n%s after %.1f s\n", s.paint(red, state), time.Since(since).Seconds())
-		return ErrFailed
+		return nil, ErrFailed
 	}
 	fmt.Fprintf(s, "\n%s in %.1f s\n", s.paint(green, state), time.Since(since).Seconds())
-	return nil
+	return said, nil
 }
 
 // next tells where everything is.
-func (s *show) next(version string) {
+func (s *show) next(version string, said []string) {
 	key := filepath.Join(s.Data, "quickstart.key")
+	var installed strings.Builder
+	for _, line := range said {
+		fmt.Fprintf(&installed, "  Installed  %s\n", line)
+	}
 	fmt.Fprintf(s, `
 %s
   Server     %s
   API key    in %s (user admin)
-  Installed  %s
-  Next       curl -H "X-Octopus-ApiKey: $(cat %s)" %s/api/Spaces-1/tasks
+%s  Next       curl -H "X-Octopus-ApiKey: $(cat %s)" %s/api/Spaces-1/tasks
              curl -H "X-Octopus-ApiKey: $(cat %s)" %s/api/Spaces-1/projects/octavo/releases/%s
              curl %s/api/swagger.json
-`, s.paint(bold, "What is where"), s.url, key, filepath.Join(s.Data, "agents", "*", "Applications"), key, s.url, key, s.url, version, s.url)
+`, s.paint(bold, "What is where"), s.url, key, installed.String(), key, s.url, key, s.url, version, s.url)
 }
 
 // start runs a program of ours beside us; its own words go to a file.

@@ -49,7 +49,8 @@ type activity struct {
 }
 
 // follow prints a task's log while it grows, under a heading for each step and target, until the task ends.
-func (t terminal) follow(ctx context.Context, c *client, task string) (state string, err error) {
+// What the steps highlighted comes back with the state.
+func (t terminal) follow(ctx context.Context, c *client, task string) (state string, highlights []string, err error) {
 	seen := int64(0)
 	heading := ""
 	statuses := map[string]string{}
@@ -62,7 +63,7 @@ func (t terminal) follow(ctx context.Context, c *client, task string) (state str
 			ActivityLogs []activity
 		}
 		if err := c.call(ctx, "GET", "/api/tasks/"+task+"/details?verbose=false", nil, &details); err != nil {
-			return "", err
+			return "", nil, err
 		}
 		last := seen
 		var walk func(node activity, path []string)
@@ -81,6 +82,9 @@ func (t terminal) follow(ctx context.Context, c *client, task string) (state str
 					}
 				}
 				t.line(line.Category, line.MessageText)
+				if line.Category == "Highlight" {
+					highlights = append(highlights, line.MessageText)
+				}
 				last = max(last, line.Number)
 			}
 			for _, child := range node.Children {
@@ -96,11 +100,11 @@ func (t terminal) follow(ctx context.Context, c *client, task string) (state str
 		}
 		seen = last
 		if details.Task.IsCompleted {
-			return details.Task.State, nil
+			return details.Task.State, highlights, nil
 		}
 		select {
 		case <-ctx.Done():
-			return "", ctx.Err()
+			return "", nil, ctx.Err()
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
