@@ -115,10 +115,8 @@ func settingsFlags(cmd *cobra.Command, names ...string) func() (config.Server, e
 		file := cmd.Flags().Lookup("config").Value.String()
 		delete(given, "config")
 		var s config.Server
-		if _, err := config.Load(&s, file, given); err != nil {
-			return s, err
-		}
-		return s, s.Check()
+		_, err := config.Load(&s, file, given)
+		return s, fault.Join(err, s.Check())
 	}
 }
 

@@ -89,6 +89,17 @@ func Because(err, cause error) error {
 	return &c
 }
 
+// Join puts two refusals into one with all sentences of both; each may be nil.
+func Join(a, b error) error {
+	var f, g *Fault
+	if !errors.As(a, &f) || !errors.As(b, &g) {
+		return errors.Join(a, b)
+	}
+	joined := *f
+	joined.More = append(append([]string{}, f.More...), g.All()...)
+	return &joined
+}
+
 // KindOf classifies any error; nil and unclassified ones are Internal.
 func KindOf(err error) Kind {
 	var f *Fault
