@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bufio"
 	"errors"
 	"io"
 	"mime"
@@ -140,6 +141,8 @@ func (c *call) file() (string, io.Reader, error) {
 		}
 		return name, c.r.Body, nil
 	}
+	// The form reads 4 KiB at a time; below it the connection is read in larger pieces.
+	c.r.Body = large{bufio.NewReaderSize(c.r.Body, 256<<10), c.r.Body}
 	form, err := c.r.MultipartReader()
 	if err != nil {
 		return "", nil, fault.Because(fault.Invalidf("The form could not be read: %v.", err), err)
@@ -156,6 +159,12 @@ func (c *call) file() (string, io.Reader, error) {
 			return part.FileName(), part, nil
 		}
 	}
+}
+
+// large is a body that is read through a buffer.
+type large struct {
+	io.Reader
+	io.Closer
 }
 
 // download serves a package, in ranges if the client asks for them.

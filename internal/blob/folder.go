@@ -147,7 +147,7 @@ func (f *Folder) Stage(ctx context.Context, r io.Reader) (_ *Staged, err error) 
 		}
 	}()
 	h256, h1 := sha256.New(), sha1.New() //nolint:gosec // see Staged.SHA1
-	s.Size, err = copyAll(ctx, io.MultiWriter(writer{f, file, new(int64)}, h256, h1), r)
+	s.Size, err = fan(ctx, r, writer{f, file, new(int64)}, h256, h1)
 	if err != nil {
 		return nil, err
 	}
