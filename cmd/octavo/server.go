@@ -56,6 +56,12 @@ key of the YAML file that --config names; flags win over the environment, the en
 
 // open opens the database at its newest schema, and the ring of master keys.
 func open(ctx context.Context, s config.Server) (*db.DB, *secret.Ring, error) {
+	// The node's own folder is ours to make; any other place has to be there, so that a slip of the pen is no empty database.
+	if filepath.Dir(s.Database) == filepath.Clean(s.Data) {
+		if err := os.MkdirAll(s.Data, 0o700); err != nil {
+			return nil, nil, fault.Because(fault.InvalidField("data", "The folder %s cannot be made. Make it, or set another with --data.", s.Data), err)
+		}
+	}
 	d, err := db.Open(ctx, s.Database)
 	if err != nil {
 		return nil, nil, err
