@@ -86,8 +86,12 @@ func machineStored(ctx context.Context, tx *db.Tx, c *Change) error {
 	return hub.RemoveTrust(ctx, tx, c.New.Text("Id"))
 }
 
-// checkNew has a new machine's health checked, so that people see at once whether it can be reached, and workers can be chosen.
+// checkNew has a new machine's health checked, so that people see at once whether it can be reached, and workers can be
+// chosen; unless whoever made it asked not to (octavo-agent register-with --skip-health-check).
 func checkNew(ctx context.Context, tx *db.Tx, c *Change) error {
+	if c.New.Flag("SkipInitialHealthCheck") {
+		return nil
+	}
 	_, err := cluster.Push(ctx, tx, cluster.NewTask{
 		SpaceId: c.Space, Kind: "Health", Description: "Check the health of " + c.New.Text("Name") + ", which is new",
 		Arguments: map[string]any{"MachineIds": []string{c.New.Text("Id")}},
