@@ -29,6 +29,10 @@ const moduleRoot = "../.."
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	// Most of the time is spent waiting for scripts, so as many tests run at once as there are slots.
+	if err := flag.Set("test.parallel", fmt.Sprint(2*cap(slots))); err != nil {
+		panic(err)
+	}
 	os.Exit(run(m))
 }
 
@@ -157,7 +161,7 @@ func (i *installation) answers() {
 		if i.server.ended() {
 			i.t.Fatalf("the server ended: %v\n%s", i.server.err, tail(i.path("server.log"), 20))
 		}
-		err := i.try("GET", "/api", nil, nil)
+		err := i.hasty().try("GET", "/api", nil, nil)
 		return err == nil, fmt.Sprint(err)
 	})
 }
@@ -208,6 +212,17 @@ func (i *installation) seen() (points []string) {
 // addAgent makes an agent with its own commands, registers it, and starts it.
 func (i *installation) addAgent(name string, polling bool, roles []string, environments ...string) *agentProcess {
 	i.t.Helper()
+	return i.registerAgent(name, polling, func(address string) string { return address }, roles, environments)
+}
+
+// addAgentVia makes a listening agent in Test that the server reaches by another address than its own.
+func (i *installation) addAgentVia(name string, via func(address string) string) *agentProcess {
+	i.t.Helper()
+	return i.registerAgent(name, false, via, []string{"app"}, []string{"Test"})
+}
+
+func (i *installation) registerAgent(name string, polling bool, via func(string) string, roles, environments []string) *agentProcess {
+	i.t.Helper()
 	a := &agentProcess{name: name, data: i.path("agents", name), polling: polling}
 	configure := []string{"configure", "--data", a.data, "--applications", filepath.Join(a.data, "Applications")}
 	register := []string{"register-with", "--data", a.data, "--server", i.url, "--apiKey", i.key, "--name", name, "--skip-health-check"}
@@ -223,7 +238,7 @@ func (i *installation) addAgent(name string, polling bool, roles []string, envir
 		register = append(register, "--comms-style", "TentacleActive", "--server-comms-address", "127.0.0.1", "--server-comms-port", port)
 	} else {
 		address := freeAddress(i.t)
-		_, port, _ := net.SplitHostPort(address)
+		_, port, _ := net.SplitHostPort(via(address))
 		configure = append(configure, "--listen", address)
 		register = append(register, "--comms-style", "TentaclePassive", "--public-hostname", "127.0.0.1", "--port", port)
 	}

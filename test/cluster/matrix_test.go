@@ -22,6 +22,7 @@ const (
 	stopLong    deed = "stop long"        // SIGSTOP, continued when it has to take itself for dead
 	stopKilled  deed = "stop, then kill"  // SIGSTOP, then SIGKILL while it is stopped, started again
 	killTwice   deed = "kill twice"       // SIGKILL, and the next one dies while it takes the task over
+	killReport  deed = "kill report"      // SIGKILL while the script on the server runs, started again
 	terminate   deed = "stop and SIGTERM" // SIGSTOP, SIGTERM, continued: it hands over, and is started again
 	beyondFence      = 11 * time.Second   // a node that did not beat for 9 s stops everything (architecture, self-fence)
 )
@@ -83,7 +84,10 @@ func (s *subject) points() []string {
 	s.seen()
 	id := s.deploy(s.project, version, "Test", nil)
 	s.success(id)
-	s.eventually(10*time.Second, "the end is settled", func() (bool, string) { return strings.Contains(tail(s.passed, 5), "settle committed#1"), "" })
+	s.eventually(10*time.Second, "the end is settled", func() (bool, string) {
+		last := tail(s.passed, 8)
+		return strings.Contains(last, "settle committed#"), last
+	})
 	s.check(s.t, id, version, false)
 	return s.seen()
 }
@@ -130,8 +134,8 @@ func chosen(points []string, engine, shard int) (all []attempt) {
 	}
 	if !long() {
 		own := [][]attempt{
-			{{"answer committed#5", killTwice}, {"status before#6", stopLong}, {"run end written#2", stopKilled}},
-			{{"start answered#5", killTwice}, {"answer before#8", stopKilled}, {"script committed#3", terminate}},
+			{{"answer committed#5", killTwice}, {"status before#6", stopLong}, {"answer before#1", killReport}, {"run end written#2", stopKilled}},
+			{{"start answered#5", killTwice}, {"answer written#1", killReport}, {"answer before#8", stopKilled}, {"script committed#3", terminate}},
 		}
 		all = append(all, own[(shard+engine)%2]...)
 	}
@@ -145,7 +149,10 @@ func (s *subject) die(t *testing.T, a attempt, tried func(string, deed)) {
 	if strings.HasPrefix(string(a.deed), "kill") {
 		word = "kill"
 	}
-	s.arm(a.point + "=" + word)
+	order := a.point + "=" + word
+	if a.deed != killReport {
+		s.arm(order)
+	}
 	defer s.arm("")
 	asked := make(chan string, 1)
 	go func() {
@@ -163,11 +170,14 @@ func (s *subject) die(t *testing.T, a attempt, tried func(string, deed)) {
 			asked = nil
 		default:
 		}
+		if a.deed == killReport && id != "" && len(s.witness(id, "server")) > 0 {
+			s.arm(order)
+		}
 		if reached = s.server.ended() || s.server.stopped(); reached {
 			return true, ""
 		}
 		var now task
-		return id != "" && s.try("GET", space+"/tasks/"+id, nil, &now) == nil && now.IsCompleted && !s.server.stopped(), now.State
+		return id != "" && s.hasty().try("GET", space+"/tasks/"+id, nil, &now) == nil && now.IsCompleted && !s.server.stopped(), now.State
 	})
 	if !reached {
 		s.check(t, id, version, false)
@@ -189,13 +199,15 @@ func (s *subject) die(t *testing.T, a attempt, tried func(string, deed)) {
 		id = page.Items[0].Id
 	}
 	s.wait(id, 90*time.Second)
-	s.check(t, id, version, mayInterrupt)
+	if whole := s.check(t, id, version, mayInterrupt); whole && a.deed == killReport {
+		t.Error("the script on the server died with the server, and the log does not say so")
+	}
 }
 
 // afterDeath brings the server back. It tells whether the script on the server may have been interrupted.
 func (s *subject) afterDeath(t *testing.T, a attempt, counted func() bool) (mayInterrupt bool) {
 	switch a.deed {
-	case kill:
+	case kill, killReport:
 		s.arm("")
 		mayInterrupt = counted()
 		s.restart()

@@ -22,7 +22,13 @@ type object map[string]any
 func (o object) text(name string) string { s, _ := o[name].(string); return s }
 
 // client calls the REST API.
-type client struct{ url, key string }
+type client struct {
+	url, key string
+	patience time.Duration // of one request; zero: a minute
+}
+
+// hasty is a client for polling: the server may be stopped in the middle of an answer.
+func (c client) hasty() client { c.patience = 2 * time.Second; return c }
 
 // refusal is an answer that is not a success.
 type refusal struct {
@@ -53,7 +59,11 @@ func (c client) try(method, path string, in, out any) error {
 }
 
 func (c client) send(method, path, contentType string, body io.Reader) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	patience := c.patience
+	if patience == 0 {
+		patience = time.Minute
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, method, c.url+path, body)
 	if err != nil {
@@ -204,6 +214,19 @@ func (i *installation) upload(name string, files map[string]string) {
 	i.uploadFrom(name, &archive)
 }
 
+// zipOf writes an archive of one file, not compressed.
+func zipOf(to io.Writer, name string, content io.Reader) error {
+	pack := zip.NewWriter(to)
+	file, err := pack.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Store})
+	if err == nil {
+		_, err = io.Copy(file, content)
+	}
+	if err == nil {
+		err = pack.Close()
+	}
+	return err
+}
+
 // uploadFrom streams a package.
 func (i *installation) uploadFrom(name string, from io.Reader) {
 	i.t.Helper()
@@ -310,7 +333,7 @@ func (i *installation) raw(id string) string {
 func (i *installation) wait(id string, within time.Duration) (t task) {
 	i.t.Helper()
 	i.eventually(within, id+" ends", func() (bool, string) {
-		err := i.try("GET", space+"/tasks/"+id, nil, &t)
+		err := i.hasty().try("GET", space+"/tasks/"+id, nil, &t)
 		var r *refusal
 		if errors.As(err, &r) {
 			i.t.Fatalf("%s: %v", id, err)

@@ -50,6 +50,7 @@ for name in listening polling; do
 	get_octopusvariable "Octopus.Action[Count].Output[$name].Total" >> "$witness"
 	echo >> "$witness"
 done
+sleep 0.4
 echo "on the server"
 echo "hidden: $(get_octopusvariable "Octopus.Action[Count].Output[polling].Hidden")"
 echo end >> "$witness"
