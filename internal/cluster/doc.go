@@ -18,6 +18,12 @@
 // queued, and its handler goes on from what is written. On PostgreSQL a killed process is seen within a
 // second by two witnesses: the database freed its session lock, and its port refuses. No clock value is compared between machines.
 //
+// # Lists
+//
+// Ended tasks stay, so there may be millions. What a page needs of them beside its own rows is how many there are of each
+// state: task_tally knows (triggers keep it), by space, project, environment and kind. Filters it does not know, such as
+// a text or a time, count.
+//
 // # Task states (queue.state until the end, then task.state)
 //
 //	           push

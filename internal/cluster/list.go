@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -103,30 +105,44 @@ const wireState = `CASE WHEN q.state IS NULL THEN t.state WHEN q.state = 'queued
 
 var liveStates = map[string]bool{"Queued": true, "Executing": true, "Cancelling": true}
 
-// from joins so that a list of live tasks begins at the narrow table.
-func (f Filter) from() string {
-	live := f.Active != nil && *f.Active || f.Running != nil && *f.Running || f.HasPendingInterruptions != nil && *f.HasPendingInterruptions
-	if !live && len(f.States) > 0 {
-		live = true
-		for _, s := range f.States {
-			live = live && liveStates[s]
-		}
+// fromQueue begins at the narrow table; in SQLite the word CROSS sees to it that the planner does so too. The condition of
+// the join is in onQueue.
+const (
+	fromQueue = " FROM queue q CROSS JOIN task t"
+	onQueue   = "t.id = q.task"
+)
+
+// live tells that a filter lets only live tasks through.
+func (f Filter) live() bool {
+	if f.Active != nil && *f.Active || f.Running != nil && *f.Running || f.HasPendingInterruptions != nil && *f.HasPendingInterruptions {
+		return true
 	}
-	if live {
-		return " FROM queue q JOIN task t ON t.id = q.task"
-	}
-	return fromTask
+	return len(f.States) > 0 && !slices.ContainsFunc(f.States, func(s string) bool { return !liveStates[s] })
 }
 
-func (f Filter) predicate(withStates bool) predicate {
+// query is what follows SELECT and its columns.
+func (f Filter) query() (string, []any) {
+	p := f.predicate()
+	from := fromTask
+	if f.live() {
+		from = fromQueue
+		p.add(onQueue)
+	}
+	return from + p.where(), p.args
+}
+
+func (f Filter) predicate() predicate {
 	var p predicate
 	p.in("t.id", f.Ids)
 	p.in("t.kind", f.Kinds)
-	if withStates {
+	if slices.ContainsFunc(f.States, func(s string) bool { return liveStates[s] }) {
 		p.in(wireState, f.States)
-		p.flag("q.task IS NOT NULL", f.Active)
-		p.flag("q.task IS NOT NULL AND q.state <> 'queued'", f.Running)
+	} else if f.States != nil { // a plain column can be estimated
+		p.add("t.state <> 'live'")
+		p.in("t.state", f.States)
 	}
+	p.flag("q.task IS NOT NULL", f.Active)
+	p.flag("q.task IS NOT NULL AND q.state <> 'queued'", f.Running)
 	if f.Nodes != nil {
 		names := make([]string, len(f.Nodes))
 		for i, n := range f.Nodes {
@@ -162,42 +178,85 @@ func (f Filter) predicate(withStates bool) predicate {
 
 // List gives the tasks that a filter lets through, the newest first.
 func List(ctx context.Context, tx *db.Tx, f Filter) ([]Task, error) {
-	p := f.predicate(true)
-	query := "SELECT " + taskColumns + f.from() + p.where() + " ORDER BY t.number DESC"
+	query, args := f.query()
+	query = "SELECT " + taskColumns + query + " ORDER BY t.number DESC"
 	if f.Take > 0 {
-		p.args = append(p.args, f.Take, f.Skip)
-		query += fmt.Sprintf(" LIMIT $%d OFFSET $%d", len(p.args)-1, len(p.args))
+		args = append(args, f.Take, f.Skip)
+		query += fmt.Sprintf(" LIMIT $%d OFFSET $%d", len(args)-1, len(args))
 	}
-	return queryTasks(ctx, tx, query, p.args...)
+	return queryTasks(ctx, tx, query, args...)
 }
 
 // Count tells how many tasks a filter lets through, whatever the page.
 func Count(ctx context.Context, tx *db.Tx, f Filter) (n int, err error) {
+	if f.tallied() {
+		n, _, err = Totals(ctx, tx, f)
+		return n, err
+	}
 	f.Before = 0
-	p := f.predicate(true)
-	err = tx.QueryRowContext(ctx, "SELECT count(*)"+f.from()+p.where(), p.args...).Scan(&n)
+	query, args := f.query()
+	err = tx.QueryRowContext(ctx, "SELECT count(*)"+query, args...).Scan(&n)
 	return n, err
 }
 
-// Counts tells how many tasks of each state (the wire's) a filter lets through that names no state.
-func Counts(ctx context.Context, tx *db.Tx, f Filter) (map[string]int, error) {
-	f.Before, f.States, f.Active, f.Running = 0, nil, nil, nil
-	p := f.predicate(false)
-	rows, err := tx.QueryContext(ctx, "SELECT "+wireState+", count(*)"+f.from()+p.where()+" GROUP BY 1", p.args...)
+// Totals gives Count, and how many tasks of each state (the wire's) there would be if the filter named no state.
+func Totals(ctx context.Context, tx *db.Tx, f Filter) (total int, counts map[string]int, err error) {
+	every := f
+	every.Before, every.States, every.Active, every.Running = 0, nil, nil, nil
+	counts = map[string]int{"Queued": 0, "Executing": 0, "Cancelling": 0, "Success": 0, "Failed": 0, "Canceled": 0, "TimedOut": 0}
+	if !f.tallied() {
+		query, args := every.query()
+		if err := addCounts(ctx, tx, counts, "SELECT "+wireState+", count(*)"+query+" GROUP BY 1", args); err != nil {
+			return 0, nil, err
+		}
+		total, err = Count(ctx, tx, f)
+		return total, counts, err
+	}
+	p := every.predicate()
+	if err := addCounts(ctx, tx, counts, "SELECT t.state, sum(t.n) FROM task_tally t"+p.where()+" GROUP BY 1", p.args); err != nil {
+		return 0, nil, err
+	}
+	p.add(onQueue)
+	if err := addCounts(ctx, tx, counts, "SELECT "+wireState+", count(*)"+fromQueue+p.where()+" GROUP BY 1", p.args); err != nil {
+		return 0, nil, err
+	}
+	for state, n := range counts {
+		if f.letsThrough(state) {
+			total += n
+		}
+	}
+	return total, counts, nil
+}
+
+// tallied tells that the filter asks for nothing that task_tally does not know, so that ended tasks need not be counted.
+func (f Filter) tallied() bool {
+	f.Kinds, f.Spaces, f.Projects, f.Environments, f.IncludeSystem = nil, nil, nil, nil, false
+	f.States, f.Active, f.Running, f.Before, f.Skip, f.Take = nil, nil, nil, 0, 0, 0
+	return reflect.ValueOf(f).IsZero()
+}
+
+// letsThrough looks at a state (the wire's) only.
+func (f Filter) letsThrough(state string) bool {
+	return (f.States == nil || slices.Contains(f.States, state)) &&
+		(f.Active == nil || *f.Active == liveStates[state]) &&
+		(f.Running == nil || *f.Running == (liveStates[state] && state != "Queued"))
+}
+
+func addCounts(ctx context.Context, tx *db.Tx, to map[string]int, query string, args []any) error {
+	rows, err := tx.QueryContext(ctx, query, args...)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer rows.Close()
-	out := map[string]int{"Queued": 0, "Executing": 0, "Cancelling": 0, "Success": 0, "Failed": 0, "Canceled": 0, "TimedOut": 0}
 	for rows.Next() {
 		var state string
 		var n int
 		if err := rows.Scan(&state, &n); err != nil {
-			return nil, err
+			return err
 		}
-		out[state] = n
+		to[state] += n
 	}
-	return out, rows.Err()
+	return rows.Err()
 }
 
 // QueuedBehind lists what a queued task waits for, what comes first at the top: the tasks of its turn

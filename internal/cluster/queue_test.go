@@ -594,7 +594,8 @@ func TestList(t *testing.T) {
 			}
 		}
 		counts := in(t, d, func(ctx context.Context, tx *db.Tx) (map[string]int, error) {
-			return Counts(ctx, tx, Filter{Spaces: []string{"Spaces-1", "Spaces-2"}, States: []string{"Queued"}})
+			_, counts, err := Totals(ctx, tx, Filter{Spaces: []string{"Spaces-1", "Spaces-2"}, States: []string{"Queued"}})
+			return counts, err
 		})
 		want := map[string]int{"Queued": 2, "Executing": 1, "Cancelling": 1, "Success": 1, "Failed": 0, "Canceled": 0, "TimedOut": 0}
 		if diff := cmp.Diff(want, counts); diff != "" {

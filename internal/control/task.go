@@ -23,10 +23,7 @@ func (c *Control) Tasks(ctx context.Context, f TaskFilter) (tasks []Task, total 
 			return err
 		}
 		tasks = wireTasks(list)
-		if total, err = cluster.Count(ctx, tx, f); err != nil {
-			return err
-		}
-		counts, err = cluster.Counts(ctx, tx, f)
+		total, counts, err = cluster.Totals(ctx, tx, f)
 		return err
 	})
 	return tasks, total, counts, err

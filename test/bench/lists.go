@@ -74,10 +74,7 @@ func (b *bench) lists(ctx context.Context, engine db.Engine) error {
 				if _, err := cluster.List(ctx, tx, page.filter); err != nil {
 					return err
 				}
-				if _, err := cluster.Count(ctx, tx, page.filter); err != nil {
-					return err
-				}
-				_, err := cluster.Counts(ctx, tx, page.filter)
+				_, _, err := cluster.Totals(ctx, tx, page.filter)
 				return err
 			}); err != nil {
 				return err
