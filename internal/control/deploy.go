@@ -294,6 +294,11 @@ func (c *Control) request(ctx context.Context, tx *db.Tx, p project.Project, r r
 	if err != nil {
 		return q, err
 	}
+	settings, err := store.View[project.DeploymentSettings](ctx, tx, settingsID(p.Id))
+	if err != nil {
+		return q, err
+	}
+	q.ForcePackageDownload = q.ForcePackageDownload || settings.ForcePackageDownload
 	if q.SpecificMachineIds, err = machineIDs(machines, n.SpecificMachineNames, "SpecificMachineNames", e); err != nil {
 		return q, err
 	}
@@ -383,16 +388,12 @@ func (c *Control) priority(ctx context.Context, tx *db.Tx, p project.Project, r 
 	case asked != "" && !strings.EqualFold(asked, deployment.PriorityLifecycleDefault):
 		return false, fault.InvalidField("Priority", "Priority must be LifecycleDefault, On or Off, not '%s'.", asked)
 	}
-	l, err := lifecycleOf(ctx, tx, p, r.ChannelId)
+	j, err := journeyOf(ctx, tx, p, r)
 	if err != nil {
 		return false, err
 	}
-	for _, phase := range l.Phases {
-		if slices.Contains(phase.AutomaticDeploymentTargets, e.Id) || slices.Contains(phase.OptionalDeploymentTargets, e.Id) {
-			return phase.IsPriorityPhase, nil
-		}
-	}
-	return false, nil
+	phase, _ := j.lifecycle.PhaseOf(e.Id, j.ids())
+	return phase.IsPriorityPhase, nil
 }
 
 // lifecycleOf is the channel's lifecycle, or the project's where the channel has none.

@@ -35,9 +35,16 @@ func (d *walk) action(ctx context.Context, run deployment.Run, activity string, 
 	if err != nil {
 		return outcome{}, err
 	}
-	if at.machine == "" && len(planned.Packages) > 0 {
+	switch {
+	case len(planned.Packages) == 0 || at.machine != "" && at.machine == at.target: // targets have theirs since they were acquired
+	case at.machine == "":
 		if err := d.bringHere(ctx, activity, planned.Packages); err != nil {
 			return outcome{}, err
+		}
+	default:
+		brought, err := d.bring(ctx, runID(run), activity, at, planned.Packages, deadline)
+		if err != nil || brought.exit != 0 {
+			return brought, err
 		}
 	}
 	return d.tool(ctx, job{

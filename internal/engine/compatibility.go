@@ -1,40 +1,37 @@
 package engine
 
 import (
-	"fmt"
 	"slices"
-	"strings"
+
+	"github.com/octavo/octavo/internal/deployment"
+	"github.com/octavo/octavo/internal/machine"
 )
 
 // storedOnly lists what this deployment meets that we keep and give back, but do not act on (docs/compatibility.md).
-func (d *walk) storedOnly() []string {
-	var lines []string
-	kept := func(where, member string) {
-		lines = append(lines, fmt.Sprintf("%s: %s is stored, but this version does not act on it.", where, member))
+func (d *walk) storedOnly(plan *deployment.Plan) []string {
+	var met deployment.Meeting
+	for _, s := range []deployment.Subject{
+		{Name: "The process", What: &d.process},
+		{Name: "The deployment", What: &d.deployment},
+		{Name: "The release", What: &d.release},
+		{Name: "The channel", What: &d.channel},
+		{Name: "The lifecycle", What: &d.lifecycle},
+		{Name: "The project", What: &d.project},
+	} {
+		met.Meet(s)
 	}
-	for _, step := range d.process.Steps {
-		for _, action := range step.Actions {
-			switch {
-			case action.IsDisabled:
-				continue
-			case action.Container.Image != "":
-				kept(action.Name, "Container")
-			}
-			if len(action.GitDependencies) > 0 {
-				kept(action.Name, "GitDependencies")
-			}
-			for _, pkg := range action.Packages {
-				if pkg.AcquisitionLocation == "ExecutionTarget" {
-					kept(action.Name, "AcquisitionLocation ExecutionTarget")
-				}
-			}
-			for name := range action.Properties {
-				if strings.HasPrefix(name, "Octopus.Action.Template.") {
-					kept(action.Name, name)
-				}
-			}
+	for i := range d.machines {
+		m := &d.machines[i]
+		if !slices.ContainsFunc(plan.Targets, func(t deployment.Target) bool { return t.Id == m.Id }) {
+			continue
+		}
+		met.Meet(deployment.Subject{Name: m.Name, What: m})
+		if p := slices.IndexFunc(d.policies, func(p machine.Policy) bool { return p.Id == m.MachinePolicyId }); p >= 0 {
+			met.Meet(deployment.Subject{Name: "The machine policy " + d.policies[p].Name, What: &d.policies[p]})
 		}
 	}
-	slices.Sort(lines)
-	return slices.Compact(lines)
+	for _, candidate := range d.candidates {
+		met.Variable(candidate.Name)
+	}
+	return met.Lines()
 }

@@ -82,7 +82,7 @@ func (d *walk) makePlan(ctx context.Context) error {
 	for _, left := range plan.LeftOut {
 		first = append(first, tasklog.Line(d.task.Id, tasklog.Warning, fmt.Sprintf("%s takes no part. %s", left.Name, left.Reason)))
 	}
-	for _, line := range d.storedOnly() {
+	for _, line := range d.storedOnly(plan) {
 		first = append(first, tasklog.Line(d.task.Id, tasklog.Warning, line))
 	}
 	for i := range plan.Steps {
@@ -152,7 +152,7 @@ func (d *walk) walk(ctx context.Context) (*deployment.End, error) {
 	defer attempts.Wait()
 	defer stop(nil)
 
-	cancelled := d.run.Cancelled()
+	cancelled, told := d.run.Cancelled(), false
 	facts := deployment.Facts{Judge: func(at deployment.Place, expression, failure string) (string, bool) {
 		return d.judge(ctx, at, expression, failure)
 	}}
@@ -162,11 +162,19 @@ func (d *walk) walk(ctx context.Context) (*deployment.End, error) {
 		}
 	}
 	for {
+		if isClosed(d.run.Cancelled()) {
+			cancelled, facts.Cancelled = nil, true
+			if !told {
+				told = true
+				d.say(ctx, d.task.Id, tasklog.Info, "The task is being cancelled.")
+			}
+		}
+		runs := d.snapshot() // before the outputs are read, so that what ended has its outputs among them
 		if err := d.values.refresh(ctx, d.work); err != nil {
 			return nil, d.orLost(ctx, err)
 		}
 		facts.Now = time.Now()
-		decision := d.plan.Next(d.snapshot(), facts)
+		decision := d.plan.Next(runs, facts)
 		started, err := d.apply(ctx, decision)
 		if err != nil {
 			return nil, d.orLost(ctx, err)
@@ -188,8 +196,6 @@ func (d *walk) walk(ctx context.Context) (*deployment.End, error) {
 		case <-ctx.Done():
 			return nil, d.orLost(ctx, context.Cause(ctx))
 		case <-cancelled:
-			cancelled, facts.Cancelled = nil, true
-			d.say(ctx, d.task.Id, tasklog.Info, "The task is being cancelled.")
 		case <-d.wake:
 		case <-due:
 		}

@@ -32,6 +32,7 @@ type subject struct {
 	process     project.Process
 	sets        []variable.VariableSet // the project's first, then library sets
 	machines    []machine.Machine      // of the space
+	policies    []machine.Policy
 }
 
 // read loads it all in one transaction, so that it is all of one moment.
@@ -86,7 +87,11 @@ func (s *subject) read(ctx context.Context, tx *db.Tx, task cluster.Task) (err e
 		}
 		s.sets = append(s.sets, set)
 	}
-	s.machines, err = store.Views[machine.Machine](ctx, tx, &control.Machines.Kind, store.Query{Spaces: []string{s.deployment.SpaceId}})
+	in := store.Query{Spaces: []string{s.deployment.SpaceId}}
+	if s.policies, err = store.Views[machine.Policy](ctx, tx, &control.MachinePolicies.Kind, in); err != nil {
+		return err
+	}
+	s.machines, err = store.Views[machine.Machine](ctx, tx, &control.Machines.Kind, in)
 	return err
 }
 

@@ -113,6 +113,7 @@ func (s *subject) system(w *work) [][2]string {
 		{"Octopus.Deployment.CreatedBy.Username", d.DeployedBy},
 		{"Octopus.Deployment.CreatedBy.DisplayName", d.DeployedBy},
 		{"Octopus.Deployment.ForcePackageDownload", flag(d.ForcePackageDownload)},
+		{"Octopus.Deployment.ForcePackageRedeployment", flag(d.ForcePackageRedeployment)},
 		{"Octopus.Deployment.SpecificMachines", strings.Join(d.SpecificMachineIds, ",")},
 		{"Octopus.Deployment.ExcludedMachines", strings.Join(d.ExcludedMachineIds, ",")},
 		{"Octopus.Environment.Id", s.environment.Id},

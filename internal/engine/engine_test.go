@@ -1,0 +1,213 @@
+package engine_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestVariablesReachScripts(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		id, _ := w.target("web1", nil)
+		set := w.call("GET", "/api/variables/variableset-"+w.project, nil).object()
+		set["Variables"] = []any{
+			m{"Name": "Greeting", "Value": "hello #{Octopus.Machine.Name}"},
+			m{"Name": "Password", "Value": "hush-hush-77", "Type": "Sensitive", "IsSensitive": true},
+			m{"Name": "Who", "Value": "nobody", "Prompt": m{"Label": "Who is it", "Required": true}},
+		}
+		w.call("PUT", "/api/variables/variableset-"+w.project, set)
+		names := []string{
+			"Greeting", "Who", "Octopus.Step[First].Status.Code", "Octopus.Action[First].Output.Colour", "Octopus.Release.Notes", "Octopus.Release.CustomFields[Team]", "Octopus.Deployment.Comments",
+			"Octopus.ProjectGroup.Name", "Octopus.Project.Name", "Octopus.Release.Number", "Octopus.Release.Channel.Name", "Octopus.Environment.Name", "Octopus.Deployment.Name",
+			"Octopus.Deployment.CreatedBy.Username", "Octopus.Machine.Roles", "Octopus.Step.Name",
+		}
+		var body strings.Builder
+		for _, name := range names {
+			body.WriteString(`echo "` + name + `=<$(get_octopusvariable "` + name + `")>"` + "\n")
+		}
+		body.WriteString(`echo "the password is $(get_octopusvariable Password)"` + "\n" + `[ -n "$(get_octopusvariable Octopus.Release.Created)$(get_octopusvariable Octopus.Deployment.CreatedBy.Id)" ]`)
+		w.save(
+			step("First", "web", bash(`set_octopusvariable Colour blue`, nil), nil),
+			step("Second", "web", bash(body.String(), nil), nil),
+			step("On the server", "", bash(`echo "here $(get_octopusvariable "Octopus.Action[First].Output[web1].Colour")"`, nil), nil),
+		)
+		e := w.deploy(w.release(m{"ReleaseNotes": "better now", "CustomFields": m{"Team": "blue team"}}), m{"Comments": "at last", "Variables": m{"Who is it": "Anna"}})
+		e.want(t, "Success", "Greeting=<hello web1>", "Who=<Anna>", "Octopus.Step[First].Status.Code=<Succeeded>", "Octopus.Action[First].Output.Colour=<blue>", "Octopus.Release.Notes=<better now>",
+			"Octopus.Release.CustomFields[Team]=<blue team>", "Octopus.Deployment.Comments=<at last>", "Octopus.ProjectGroup.Name=<Default Project Group>", "Octopus.Project.Name=<Web>", "Octopus.Release.Number=<1.0.1>",
+			"Octopus.Release.Channel.Name=<Default>", "Octopus.Environment.Name=<Test>", "Octopus.Deployment.Name=<Deploy to Test>", "Octopus.Deployment.CreatedBy.Username=<admin>", "Octopus.Machine.Roles=<web>",
+			"Octopus.Step.Name=<Second>", "the password is ********", "here blue")
+		if strings.Contains(e.log, "hush-hush") {
+			t.Error("a secret is in the log")
+		}
+		if e.deployment.text("DeployedToMachineIds.0") != id || e.deployment.text("FailureEncountered") != "false" {
+			t.Errorf("%v", e.deployment.v)
+		}
+	})
+}
+
+func TestPackages(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		_, home := w.target("web1", nil)
+		w.upload("Acme.Web.1.0.0.zip", map[string]string{"index.html": "hi", "Deploy.sh": "echo installed here", "run.sh": `echo "ran with $1 and $(cat "$(get_octopusvariable "Octopus.Action.Package[data].ExtractedPath")/data.txt")"`})
+		w.upload("Acme.Data.2.0.0.zip", map[string]string{"data.txt": "the data"})
+		w.upload("Acme.Data.3.0.0.zip", map[string]string{"data.txt": "newer data"})
+		primary, data := m{"Name": "", "PackageId": "Acme.Web", "FeedId": "feeds-builtin", "AcquisitionLocation": "Server", "Properties": m{}}, m{"Name": "data", "PackageId": "Acme.Data", "FeedId": "feeds-builtin", "AcquisitionLocation": "Server", "Properties": m{"Extract": "True"}}
+		fromPackage := m{"Octopus.Action.Script.ScriptSource": "Package", "Octopus.Action.Script.ScriptFileName": "run.sh", "Octopus.Action.Script.ScriptParameters": "me", "Octopus.Action.RunOnServer": "False"}
+		onServer := m{}
+		for name, v := range fromPackage {
+			onServer[name] = v
+		}
+		onServer["Octopus.Action.RunOnServer"] = "True"
+		w.save(
+			step("Install", "web", m{}, m{"ActionType": "Octopus.TentaclePackage", "Packages": []any{primary}}),
+			step("There", "web", fromPackage, m{"Packages": []any{primary, data}}),
+			step("Here", "", onServer, m{"Packages": []any{primary, data}}),
+		)
+		version := w.release(m{"Packages": []any{"Here:data:2.0.0", "There:data:2.0.0"}})
+		e := w.deploy(version, nil)
+		e.want(t, "Success", "installed here", "ran with me and the data")
+		if n := strings.Count(e.log, "ran with me and the data"); n != 2 {
+			t.Errorf("the package's script ran %d times", n)
+		}
+		installed, err := filepath.Glob(filepath.Join(home, "Applications", "Test", "Acme.Web", "1.0.0*"))
+		if err != nil || len(installed) != 1 {
+			t.Errorf("installed in %v", installed)
+		}
+
+		e = w.deploy(version, nil)
+		e.want(t, "Success", "installed here", "Acme.Web 1.0.0 is already on web1")
+		e = w.deploy(version, m{"ForcePackageDownload": true})
+		e.want(t, "Success", "Uploading Acme.Web 1.0.0")
+
+		p := w.call("GET", "/api/projects/web", nil).object()
+		p["DefaultToSkipIfAlreadyInstalled"] = true
+		w.call("PUT", "/api/projects/"+w.project, p)
+		e = w.deploy(version, nil)
+		e.want(t, "Success")
+		if strings.Contains(e.log, "installed here") {
+			t.Errorf("it was installed again\n%s", e.log)
+		}
+		w.deploy(version, m{"ForcePackageRedeployment": true}).want(t, "Success", "installed here")
+	})
+}
+
+func TestWorkers(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		w.target("web1", nil)
+		pools := map[string]string{}
+		for _, name := range []string{"blue", "green"} {
+			pools[name] = w.call("POST", "/api/workerpools", m{"Name": name, "WorkerPoolType": "StaticWorkerPool"}).text("Id")
+			endpoint, _ := w.agent(name)
+			w.call("POST", "/api/workers", m{"Name": name, "WorkerPoolIds": []any{pools[name]}, "Endpoint": endpoint})
+		}
+		w.checked()
+		set := w.call("GET", "/api/variables/variableset-"+w.project, nil).object()
+		set["Variables"] = []any{m{"Name": "Pool", "Value": pools["green"], "Type": "WorkerPool"}}
+		w.call("PUT", "/api/variables/variableset-"+w.project, set)
+		w.upload("Acme.Web.1.0.0.zip", map[string]string{"run.sh": `echo "package on $TentacleInstanceName"`})
+		says := func(word string) m {
+			return bash(`echo "`+word+` on $TentacleInstanceName for <$(get_octopusvariable Octopus.Machine.Name)>"`, m{"Octopus.Action.RunOnServer": "true"})
+		}
+		w.save(
+			step("By id", "", says("first"), m{"WorkerPoolId": pools["blue"]}),
+			step("By variable", "", says("second"), m{"WorkerPoolVariable": "Pool"}),
+			step("On behalf", "web", says("third"), m{"WorkerPoolId": pools["blue"]}),
+			step("Default", "", says("fourth"), nil),
+			step("Package", "", m{"Octopus.Action.RunOnServer": "True", "Octopus.Action.Script.ScriptSource": "Package", "Octopus.Action.Script.ScriptFileName": "run.sh"}, m{
+				"WorkerPoolId": pools["blue"], "Packages": []any{m{"Name": "", "PackageId": "Acme.Web", "FeedId": "feeds-builtin", "AcquisitionLocation": "Server", "Properties": m{}}},
+			}),
+		)
+		w.deploy(w.release(nil), nil).want(t, "Success", "first on blue for <>", "second on green for <>", "third on blue for <web1>", "fourth on server for <>", "package on blue")
+	})
+}
+
+func TestRetriesAndTimeLimits(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		w.target("web1", nil)
+		w.target("web2", nil)
+		witness := filepath.Join(w.dir, "witness")
+		flaky := `
+name=$(get_octopusvariable Octopus.Machine.Name)
+echo x >> ` + witness + `.$name
+[ "$name" = web2 ] || [ "$(wc -l < ` + witness + `.$name)" -ge 3 ]`
+		w.save(
+			step("Flaky", "web", bash(flaky, m{"Octopus.Action.AutoRetry.MaximumCount": "2", "Octopus.Action.AutoRetry.MinimumBackoff": "1"}), nil),
+			step("Slow", "", bash("echo begun; sleep 600", m{"Octopus.Action.ExecutionTimeout.Minutes": "1"}), nil),
+			step("After", "", bash("echo never", nil), nil),
+		)
+		e := w.deploy(w.release(nil), nil)
+		e.want(t, "Failed", "Attempt 2.", "Attempt 3.", "begun", "It took longer than 1m0s.")
+		for name, want := range map[string]string{"web1": "x\nx\nx\n", "web2": "x\n"} {
+			if got, err := os.ReadFile(witness + "." + name); string(got) != want || err != nil {
+				t.Errorf("%s ran %q, %v", name, got, err)
+			}
+		}
+		if strings.Contains(e.log, "never") || e.deployment.text("FailureEncountered") != "true" {
+			t.Errorf("%s", e.log)
+		}
+	})
+}
+
+func TestHealth(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		policy := func(name string, more m) string {
+			o := m{"Name": name}
+			for member, v := range more {
+				o[member] = v
+			}
+			return w.call("POST", "/api/machinepolicies", o).text("Id")
+		}
+		script := m{"HealthCheckType": "RunScript", "BashHealthCheckPolicy": m{"RunType": "Inline", "ScriptBody": "echo looking around; fail_healthcheck 'no good' || exit 3"}}
+		sick := policy("Sick", m{"MachineHealthCheckPolicy": script})
+		only := policy("Only", m{"MachineHealthCheckPolicy": m{"HealthCheckType": "OnlyConnectivity", "BashHealthCheckPolicy": script["BashHealthCheckPolicy"]}})
+		may := policy("May be off", m{"MachineConnectivityPolicy": m{"MachineConnectivityBehavior": "MayBeOfflineAndCanBeSkipped"}})
+		here, _ := w.agent("here")
+		gone := m{"CommunicationStyle": "TentaclePassive", "Uri": "https://127.0.0.1:1/", "Thumbprint": here["Thumbprint"]}
+		for _, c := range []struct {
+			name, policy string
+			endpoint     m
+			disabled     bool
+			task, health string
+		}{
+			{"default", "", here, false, "Success", "Healthy"},
+			{"script", sick, here, false, "Failed", "Unhealthy"},
+			{"connectivity", only, here, false, "Success", "Healthy"},
+			{"gone", "", gone, false, "Failed", "Unavailable"},
+			{"may be gone", may, gone, false, "Success", "Unavailable"},
+			{"disabled", sick, here, true, "Success", "Unknown"},
+		} {
+			id := w.call("POST", "/api/machines", m{
+				"Name": c.name, "EnvironmentIds": []any{w.environment}, "Roles": []any{"x"}, "Endpoint": c.endpoint, "MachinePolicyId": c.policy, "IsDisabled": c.disabled,
+			}).text("Id")
+			w.checked()
+			task := w.call("GET", "/api/tasks?name=Health&take=1", nil)
+			if got := task.text("Items.0.State"); got != c.task {
+				t.Errorf("%s: the check is %s, want %s", c.name, got, c.task)
+			}
+			if got := w.call("GET", "/api/machines/"+id, nil); got.text("HealthStatus") != c.health || c.health == "Healthy" && c.name == "default" && got.text("ShellName") != "Bash" {
+				t.Errorf("%s: %v", c.name, got.v)
+			}
+		}
+	})
+}
+
+func TestStoredOnlyIsSaid(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		w.target("web1", nil)
+		w.save(
+			step("A", "web", bash("echo done", m{"Octopus.Action.Template.Id": "ActionTemplates-1", "Unheard.Of": "x"}), m{"Container": m{"Image": "debian:12", "FeedId": "feeds-builtin"}}),
+			step("B", "web", bash("echo done", nil), m{"Container": m{"Image": "debian:12", "FeedId": "feeds-builtin"}}),
+		)
+		version := w.release(nil)
+		e := w.deploy(version, m{"UseGuidedFailure": true})
+		e.want(t, "Success", `Step "A", Step "B": Container is stored, but this version does not act on it.`, `Step "A": Octopus.Action.Template.Id is stored`, "The deployment: UseGuidedFailure is stored")
+		if n := strings.Count(e.log, "is stored, but"); n != 3 {
+			t.Errorf("%d lines of what is stored only\n%s", n, e.log)
+		}
+		w.save(step("A", "web", bash("echo done", nil), nil))
+		if e := w.deploy(w.release(nil), nil); strings.Contains(e.log, "is stored, but") {
+			t.Errorf("an ordinary deployment complains\n%s", e.log)
+		}
+	})
+}
