@@ -197,4 +197,8 @@ test("the TypeScript client deploys", { timeout: 80_000 }, async (t) => {
         assert.ok(lines.some((l) => l.Category === ActivityLogEntryCategory.Error && l.MessageText === "cannot open the vault"), raw);
         assert.match(raw, /17/);
     });
+
+    const spaces = new SpaceRepository(client);
+    await spaces.del(await spaces.modify({ ...space, TaskQueueStopped: true }));
+    await assert.rejects(spaces.get(space.Id), (error) => error.StatusCode === 404);
 });

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -360,6 +361,31 @@ echo "token is $(get_octopusvariable Token), mood is $(get_octopusvariable Mood)
 		}
 	}
 
+	t.Run("links lead on", func(t *testing.T) {
+		channels, err := s.Projects.GetChannels(project)
+		check(t, err)
+		ofProject, err := s.Projects.GetReleases(project)
+		check(t, err)
+		ofChannel, err := s.Releases.GetReleases(channels[0])
+		check(t, err)
+		ofRelease, err := s.Deployments.GetDeployments(release)
+		check(t, err)
+		ofGroup, err := s.ProjectGroups.GetProjects(group)
+		check(t, err)
+		ofLifecycle, err := s.Lifecycles.GetProjects(lifecycle)
+		check(t, err)
+		template, err := deployments.GetDeploymentProcessTemplate(s.Client, stale, channels[0].GetID(), "")
+		check(t, err)
+		settings, err := s.Deployments.GetDeploymentSettings(project, "")
+		check(t, err)
+		got := []int{len(channels), len(ofProject), len(ofChannel.Items), len(ofRelease.Items), len(ofGroup), len(ofLifecycle), len(template.Packages)}
+		if want := []int{1, 1, 1, 2, 2, 2, 1}; !slices.Equal(got, want) {
+			t.Errorf("channels, releases of project and channel, deployments, projects of group and lifecycle, packages: %v, want %v", got, want)
+		}
+		if template.NextVersionIncrement != "1.0.1" || settings.ProjectID != project.GetID() {
+			t.Errorf("next version %q, settings of %q", template.NextVersionIncrement, settings.ProjectID)
+		}
+	})
 	t.Run("a failing script fails the task and says why", func(t *testing.T) {
 		s.release(t, broken, "1.0.0", "")
 		task := s.await(t, s.start(t, broken, "1.0.0", "Development"), ended)
@@ -384,6 +410,17 @@ echo "token is $(get_octopusvariable Token), mood is $(get_octopusvariable Mood)
 		if got := s.await(t, task, ended); got.State != "Canceled" {
 			t.Errorf("a cancelled task is %s", got.State)
 		}
+	})
+
+	t.Run("the space goes with all that is in it", func(t *testing.T) {
+		server, seen, err := connect(t, apiKey, "")
+		check(t, err)
+		s.space.TaskQueueStopped = true
+		_, err = server.Spaces.Update(s.space)
+		check(t, err)
+		check(t, server.Spaces.DeleteByID(id))
+		_, err = server.Spaces.GetByID(id)
+		sdk{server, seen, nil}.refused(t, err, http.StatusNotFound)
 	})
 }
 
@@ -441,4 +478,38 @@ func (s sdk) awaitHealth(t *testing.T, want int) {
 			t.Fatalf("%d of %d agents are healthy", healthy, want)
 		}
 	}
+}
+
+// TestEveryServiceHasItsPath holds the root documents to all the links the SDK reads when it starts: a service
+// whose link is missing fails later, with "invalid path".
+func TestEveryServiceHasItsPath(t *testing.T) {
+	for _, space := range []string{"", "Spaces-1"} {
+		c, _, err := connect(t, apiKey, space)
+		check(t, err)
+		found := 0
+		for _, service := range reflect.ValueOf(c).Elem().Fields() {
+			if service.Kind() == reflect.Pointer && !service.IsNil() && service.Elem().Kind() == reflect.Struct {
+				found += paths(t, service.Elem())
+			}
+		}
+		if found < 139 {
+			t.Errorf("%d paths in the services of the SDK; it reads 139 links", found)
+		}
+	}
+}
+
+// paths counts a service's paths, and tells which are missing.
+func paths(t *testing.T, service reflect.Value) (found int) {
+	for field, value := range service.Fields() {
+		switch {
+		case value.Kind() == reflect.Struct && field.Anonymous:
+			found += paths(t, value)
+		case value.Kind() == reflect.String && strings.HasSuffix(strings.ToLower(field.Name), "path"):
+			found++
+			if value.String() == "" {
+				t.Errorf("%s has no %s", service.Type(), field.Name)
+			}
+		}
+	}
+	return found
 }
