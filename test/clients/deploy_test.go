@@ -416,10 +416,10 @@ echo "token is $(get_octopusvariable Token), mood is $(get_octopusvariable Mood)
 		server, seen, err := connect(t, apiKey, "")
 		check(t, err)
 		s.space.TaskQueueStopped = true
-		_, err = server.Spaces.Update(s.space)
+		_, err = spaces.Update(server, s.space)
 		check(t, err)
 		check(t, server.Spaces.DeleteByID(id))
-		_, err = server.Spaces.GetByID(id)
+		_, err = spaces.GetByID(server, id)
 		sdk{server, seen, nil}.refused(t, err, http.StatusNotFound)
 	})
 }
