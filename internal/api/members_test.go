@@ -164,6 +164,9 @@ func TestChannelMembers(t *testing.T) {
 		if r.text("SelectedPackages.0.Version") != "3.0.0" || r.text("IgnoreChannelRules") != "true" {
 			t.Errorf("%s", r.body)
 		}
+		c.change("/api/projects/"+w.project, m{"AllowIgnoreChannelRules": false})
+		create(m{"ReleaseVersion": "1.0.2", "PackageVersion": "3.0.0", "IgnoreChannelRules": true}).refused(t, "AllowIgnoreChannelRules")
+		create(m{"ReleaseVersion": "1.0.2", "CustomFields": m{"Team": strings.Repeat("x", 151)}}).refused(t, "Team")
 		c.deploy("1.0.0", "Development", nil).refused(t, "Short")
 		if a := c.deploy("1.0.0", "Production", nil); a.status > 299 {
 			t.Errorf("by the channel's lifecycle: %d %s", a.status, a.body)

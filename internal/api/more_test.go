@@ -67,7 +67,7 @@ func TestUsers(t *testing.T) {
 		must(t, c.db.Read(t.Context(), func(tx *db.Tx) error {
 			var hash, doc string
 			err := tx.QueryRowContext(t.Context(), `SELECT p.hash, d.doc FROM password p JOIN document d ON d.id = p.user_id WHERE d.id = $1`, u.text("Id")).Scan(&hash, &doc)
-			if !strings.HasPrefix(hash, "$2") || strings.Contains(doc, "secret") {
+			if !strings.HasPrefix(hash, "$argon2id$") || strings.Contains(doc, "secret") {
 				t.Errorf("hash %s, document %s", hash, doc)
 			}
 			return err

@@ -55,7 +55,7 @@ var (
 			Name: "Project", Path: "projects", Prefix: "Projects", Type: typeOf[project.Project](), HasSlug: true,
 			Permissions: may(access.ProjectView, access.ProjectCreate, access.ProjectEdit, access.ProjectDelete),
 			Defaults: map[string]any{
-				"TenantedDeploymentMode": project.Untenanted, "DefaultGuidedFailureMode": project.GuidedFailureFromEnvironment,
+				"TenantedDeploymentMode": project.Untenanted, "DefaultGuidedFailureMode": project.GuidedFailureFromEnvironment, "AllowIgnoreChannelRules": true,
 			},
 			Owned:      []string{"VariableSetId", "DeploymentProcessId", "ClonedFromProjectId", "IsVersionControlled"},
 			References: []resource.Reference{{Path: "ProjectGroupId", Kind: "ProjectGroup"}, {Path: "LifecycleId", Kind: "Lifecycle"}},

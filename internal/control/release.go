@@ -130,6 +130,12 @@ func (c *Control) createRelease(ctx context.Context, tx *db.Tx, p project.Projec
 	case n.GitRef != "" || n.GitCommit != "" || len(n.GitResources) > 0:
 		return ReleaseCreated{}, fault.InvalidField("GitRef", "The project '%s' is not kept in Git, so GitRef, GitCommit and GitResources must be left out.", p.Name)
 	}
+	if n.IgnoreChannelRules && !p.AllowIgnoreChannelRules { // V12
+		return ReleaseCreated{}, fault.InvalidField("IgnoreChannelRules", "The project '%s' does not let its channels' rules be ignored. Leave IgnoreChannelRules out, or set the project's AllowIgnoreChannelRules.", p.Name)
+	}
+	if err := release.CheckFields(n.CustomFields); err != nil {
+		return ReleaseCreated{}, err
+	}
 	process, err := store.View[project.Process](ctx, tx, processID(p.Id))
 	if err != nil {
 		return ReleaseCreated{}, err

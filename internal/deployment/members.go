@@ -66,7 +66,7 @@ var Compatibility = []*Part{
 		acts("Id", "It is skipped, and variables are scoped, by it.", "deployment.TestVectors"),
 		acts("Name", "Output variables and package versions are found by it.", "engine.TestVariablesReachScripts"),
 		acts("Slug", "Steps may be skipped by it.", "api.TestDeploymentFollowsItsRequest"),
-		acts("ActionType", "Octopus.Script, Octopus.TentaclePackage and Octopus.TransferPackage are carried out. "+noSteps, "engine.TestVariablesReachScripts"),
+		acts("ActionType", "Octopus.Script, Octopus.TentaclePackage and Octopus.TransferPackage are carried out; steps of other types fail with a message that says so.", "engine.TestVariablesReachScripts"),
 		acts("Properties", "See action properties.", "deployment.TestVectors"),
 		acts("Packages", "Their versions are chosen, and they are brought to where they are needed.", "engine.TestPackages"),
 		stored("GitDependencies", noGit),
@@ -94,6 +94,9 @@ var Compatibility = []*Part{
 		acts("Version", "It is taken whatever the feed has (V7).", "release.TestSelect"),
 	}},
 	stepProperties, actionProperties, features, steering,
+	{"Space", nil, []Member{
+		stored("TaskQueueStopped", "Tasks go on starting; it only has to be set before a space is deleted."),
+	}},
 	{"Lifecycle", reflect.TypeFor[environment.Lifecycle](), []Member{
 		acts("Name", "Refusals name it.", "api.TestLifecycleMembers"),
 		shown("Slug", "A name for addresses."),
@@ -144,7 +147,7 @@ var Compatibility = []*Part{
 		stored("ReleaseNotesTemplate", "Release notes are taken as they are given."),
 		stored("DeploymentChangesTemplate", "Deployments list no changes."),
 		shown("ClonedFromProjectId", "What it was made from."),
-		stored("AllowIgnoreChannelRules", "Whoever may create releases may say IgnoreChannelRules.", "true"),
+		acts("AllowIgnoreChannelRules", "Without it, IgnoreChannelRules is refused (V12).", "api.TestChannelMembers"),
 		shown("ProjectTags", "For people who look for it."),
 		stored("ExtensionSettings", "There are no extensions."),
 	}},
@@ -290,7 +293,7 @@ var Compatibility = []*Part{
 		acts("ProjectVariableSetSnapshotId", "The variables as they were.", "api.TestTheMainJob"),
 		acts("ProjectDeploymentProcessSnapshotId", "The process as it was.", "api.TestTheMainJob"),
 		stored("LibraryVariableSetSnapshotIds", "There are no library variable sets in this version."),
-		acts("CustomFields", "Variables.", "engine.TestVariablesReachScripts"),
+		acts("CustomFields", "Variables; ten at most (V1).", "engine.TestVariablesReachScripts"),
 		stored("VersionControlReference", noGit),
 	}},
 	{"Selected package", reflect.TypeFor[release.SelectedPackage](), []Member{

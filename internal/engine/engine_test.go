@@ -211,3 +211,58 @@ func TestStoredOnlyIsSaid(t *testing.T) {
 		}
 	})
 }
+
+func TestConnectivityPolicy(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		up, _ := w.target("up", nil)
+		gone := w.call("POST", "/api/machines", m{
+			"Name": "gone", "EnvironmentIds": []any{w.environment}, "Roles": []any{"web"}, "Endpoint": m{"CommunicationStyle": "TentaclePassive", "Uri": "https://127.0.0.1:1/", "Thumbprint": w.hub.Thumbprint()},
+		}).text("Id")
+		policy := w.call("POST", "/api/machinepolicies", m{"Name": "Sick", "MachineHealthCheckPolicy": m{"HealthCheckType": "RunScript", "BashHealthCheckPolicy": m{"RunType": "Inline", "ScriptBody": "exit 1"}}}).text("Id")
+		sick, _ := w.target("sick", m{"MachinePolicyId": policy})
+		w.checked()
+		w.save(step("A", "web", bash("echo here", nil), nil), step("Nowhere", "db", bash("echo there", nil), nil))
+		version := w.release(nil)
+		settings := func(policy m) {
+			s := w.call("GET", "/api/projects/web/deploymentsettings", nil).object()
+			s["ConnectivityPolicy"] = policy
+			w.call("PUT", "/api/projects/"+w.project+"/deploymentsettings", s)
+		}
+		settings(m{"SkipMachineBehavior": "SkipUnavailableMachines", "TargetRoles": []any{"web"}, "ExcludeUnhealthyTargets": true})
+		e := w.deploy(version, nil)
+		e.want(t, "Success", "gone takes no part.", "Skipped.")
+		if got := e.deployment.text("DeployedToMachineIds"); got != "["+up+"]" {
+			t.Errorf("deployed to %s, want only %s and neither %s nor %s", got, up, gone, sick)
+		}
+		settings(m{"SkipMachineBehavior": "SkipUnavailableMachines", "TargetRoles": []any{}})
+		if got := w.deploy(version, nil).deployment.text("DeployedToMachineIds"); !strings.Contains(got, sick) {
+			t.Errorf("deployed to %s, without %s, which is reachable", got, sick)
+		}
+		w.save(step("Nowhere", "db", bash("echo there", nil), nil))
+		settings(m{"AllowDeploymentsToNoTargets": true})
+		w.deploy(w.release(nil), nil).want(t, "Success")
+	})
+}
+
+func TestOldInstallationsGo(t *testing.T) { // K20-K25
+	each(t, func(t *testing.T, w *world) {
+		_, home := w.target("web1", nil)
+		l := w.call("GET", "/api/lifecycles", nil)
+		lifecycle := w.call("GET", "/api/lifecycles/"+l.text("Items.0.Id"), nil).object()
+		lifecycle["TentacleRetentionPolicy"] = m{"Strategy": "Count", "Unit": "Items", "QuantityToKeep": 1}
+		w.call("PUT", "/api/lifecycles/"+l.text("Items.0.Id"), lifecycle)
+		w.save(step("Install", "web", m{}, m{"ActionType": "Octopus.TentaclePackage", "Packages": []any{m{"Name": "", "PackageId": "Acme.Web", "FeedId": "feeds-builtin", "AcquisitionLocation": "Server", "Properties": m{}}}}))
+		for _, version := range []string{"1.0.0", "2.0.0", "3.0.0"} {
+			w.upload("Acme.Web."+version+".zip", map[string]string{"index.html": version})
+			w.deploy(w.release(nil), nil).want(t, "Success", "Apply retention policy")
+		}
+		entries, err := os.ReadDir(filepath.Join(home, "Applications", "Test", "Acme.Web"))
+		var left []string
+		for _, entry := range entries {
+			left = append(left, entry.Name())
+		}
+		if got := strings.Join(left, " "); err != nil || got != "2.0.0 3.0.0" && got != "3.0.0" {
+			t.Errorf("left %q, %v", got, err)
+		}
+	})
+}
