@@ -1,8 +1,11 @@
 package cluster
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/octavo/octavo/internal/db"
 )
@@ -41,6 +44,49 @@ func TestAgentsDie(t *testing.T) {
 			s.check(t, id, version, false)
 		})
 		s.t = t
+	}
+}
+
+// TestTalkativeScript kills the server while two scripts say more than one answer can carry; every line is there once, in order.
+func TestTalkativeScript(t *testing.T) {
+	parallel(t)
+	const count = 30000
+	i := fleet(t, db.Postgres, 2)
+	p := i.project("Talk", []object{scriptStep("Talk", "app", fmt.Sprintf(`
+for part in $(seq 0 9); do
+	seq -f 'line %%.0f of a script that has a lot to say' $((part * %[1]d + 1)) $(((part + 1) * %[1]d))
+	sleep 0.2
+done
+`, count/10))}, nil)
+	i.release(p, "1.0.0", "")
+	id := i.deploy(p, "1.0.0", "Test", nil)
+	for range 2 {
+		i.arm("answer written#3=kill")
+		i.eventually(30*time.Second, "the server dies", func() (bool, string) { return i.server.ended(), "" })
+		i.arm("")
+		i.start()
+	}
+	i.success(id)
+	raw, tree := i.raw(id), i.details(id)
+	for _, a := range i.agents {
+		for reader, lines := range map[string][]string{
+			"the raw log":  section(raw, "Step 1: Talk / "+a.name),
+			"the log tree": tree.at(t, "Step 1: Talk", a.name).lines(),
+		} {
+			n := 0
+			for _, line := range lines {
+				if !strings.HasPrefix(line, "line ") {
+					continue
+				}
+				n++
+				if want := fmt.Sprintf("line %d of a script that has a lot to say", n); line != want {
+					t.Fatalf("%s of %s has %q where %q belongs", reader, a.name, line, want)
+				}
+			}
+			if n != count {
+				t.Errorf("%s of %s has %d lines, want %d", reader, a.name, n, count)
+			}
+		}
 	}
 }
 

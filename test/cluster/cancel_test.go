@@ -159,6 +159,45 @@ func TestCancelRunning(t *testing.T) {
 	}
 }
 
+// TestCancelDies kills the server while it cancels; the next start goes on cancelling.
+func TestCancelDies(t *testing.T) {
+	parallel(t)
+	i := fleet(t, db.SQLite, 2)
+	p := i.project("One", []object{scriptStep("Wait", "app", i.script(escaping, "it"))}, nil)
+	i.release(p, "1.0.0", "")
+	for n, point := range []string{"cancel before#1", "cancel before#2", "cancel answered#1", "settle written#1"} {
+		machine := i.agents[n%2].name
+		t.Run(point+" "+machine, func(t *testing.T) {
+			i.t = t
+			defer func() { i.t = t }()
+			if err := os.RemoveAll(i.path("witness", "it.child")); err != nil {
+				t.Fatal(err)
+			}
+			id := i.deploy(p, "1.0.0", "Test", object{"SpecificMachineNames": []string{machine}})
+			i.logs(id, "waiting with a child")
+			pid, err := strconv.Atoi(i.witnessed("it.child")[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			i.arm(point + "=kill")
+			i.cancel(id)
+			i.eventually(20*time.Second, "the server dies", func() (bool, string) {
+				var now task
+				return i.server.ended() || i.hasty().try("GET", space+"/tasks/"+id, nil, &now) == nil && now.IsCompleted, now.State
+			})
+			i.arm("")
+			if i.server.ended() {
+				i.start()
+			} else {
+				t.Logf("%s was not passed: the cancel was too quick", point)
+			}
+			i.cancelled(id, 60*time.Second)
+			i.eventually(5*time.Second, "the child dies", func() (bool, string) { return gone(pid), "" })
+		})
+		i.t = t
+	}
+}
+
 // gone says whether a process is no more, or only a dead entry.
 func gone(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))

@@ -72,6 +72,7 @@ func TestTheServerDiesAtEveryPoint(t *testing.T) {
 					}
 					s.t = t
 				}
+				s.checkRest(t, password)
 			})
 		}
 	}
@@ -89,6 +90,7 @@ func (s *subject) points() []string {
 		return strings.Contains(last, "settle committed#"), last
 	})
 	s.check(s.t, id, version, false)
+	s.checkRest(s.t, password)
 	return s.seen()
 }
 

@@ -250,6 +250,27 @@ func (s *subject) checkTarget(t *testing.T, id, version string, a *agentProcess,
 	}
 }
 
+// checkRest looks for the secret in everything that server and agents keep on the disk: it may lie there sealed only.
+func (i *installation) checkRest(t *testing.T, secret string) {
+	t.Helper()
+	err := filepath.WalkDir(i.dir, func(path string, entry os.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if os.IsNotExist(err) {
+			return nil // removed meanwhile
+		}
+		if err == nil && strings.Contains(string(text), secret) {
+			t.Errorf("%s holds the secret in plain", path)
+		}
+		return err
+	})
+	if err != nil && !os.IsNotExist(err) {
+		t.Error(err)
+	}
+}
+
 // checkRows looks where REST does not reach: each script was given to an agent under one ticket, each artifact
 // was collected once, and every script is over.
 func (s *subject) checkRows(t *testing.T, id string) {
