@@ -55,13 +55,13 @@ func (r *Request) CheckTimes(now time.Time) error {
 		begin = r.QueueTime.Time
 		switch {
 		case begin.Before(now.Add(-pastGrace)):
-			return fault.InvalidField("QueueTime", "QueueTime is in the past; leave it out to deploy now.")
+			return fault.InvalidField("QueueTime", "The start (QueueTime, or RunAt) is in the past; leave it out to deploy now.")
 		case begin.After(now.Add(maxAhead)):
-			return fault.InvalidField("QueueTime", "QueueTime is more than 30 days ahead.")
+			return fault.InvalidField("QueueTime", "The start (QueueTime, or RunAt) is more than 30 days ahead; choose an earlier one.")
 		}
 	}
 	if r.QueueTimeExpiry != nil && !r.QueueTimeExpiry.IsZero() && !r.QueueTimeExpiry.After(begin) {
-		return fault.InvalidField("QueueTimeExpiry", "QueueTimeExpiry must come after QueueTime.")
+		return fault.InvalidField("QueueTimeExpiry", "The latest start (QueueTimeExpiry, or NoRunAfter) must come after the start (QueueTime, or RunAt).")
 	}
 	return nil
 }
