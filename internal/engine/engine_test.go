@@ -266,3 +266,50 @@ func TestOldInstallationsGo(t *testing.T) { // K20-K25
 		}
 	})
 }
+
+func TestConditions(t *testing.T) { // C1-C6, F5
+	each(t, func(t *testing.T, w *world) {
+		w.target("web1", nil)
+		id, _ := w.target("web2", nil)
+		set := w.call("GET", "/api/variables/variableset-"+w.project, nil).object()
+		set["Variables"] = []any{m{"Name": "Chosen", "Value": "no"}, m{"Name": "Chosen", "Value": "yes", "Scope": m{"Machine": []any{id}}}}
+		w.call("PUT", "/api/variables/variableset-"+w.project, set)
+		says := func(word string) m { return bash("echo "+word+" on $TentacleInstanceName", nil) }
+		when := func(s m, condition, expression string) m {
+			s["Condition"] = condition
+			if expression != "" {
+				s["Properties"].(m)["Octopus.Step.ConditionVariableExpression"] = expression
+			}
+			return s
+		}
+		child := func(name string, properties m, expression string) m {
+			a := m{"Name": name, "ActionType": "Octopus.Script", "Properties": properties}
+			if expression != "" {
+				a["Condition"] = "Variable"
+				properties["Octopus.Action.ConditionVariableExpression"] = expression
+			}
+			return a
+		}
+		w.save(
+			when(step("Per target", "web", says("chosen"), nil), "Variable", "#{Chosen}"),
+			when(step("Too early", "web", says("early"), nil), "Failure", ""),
+			m{"Name": "Parent", "Properties": m{"Octopus.Action.TargetRoles": "web"}, "Actions": []any{
+				child("Fails", bash("fail_step 'out of cheese'", nil), ""), child("After it", says("after"), ""), child("Mends it", says("mended"), "#{Octopus.Deployment.Error}"),
+			}},
+			step("Normal", "web", says("normal"), nil),
+			when(step("Repair", "web", bash(`echo "because $(get_octopusvariable Octopus.Deployment.Error)"; echo "early was $(get_octopusvariable "Octopus.Step[Too early].Status.Code")"`, nil), nil), "Failure", ""),
+			when(step("Always", "web", says("always"), nil), "Always", ""),
+			when(step("Careful", "web", says("careful"), nil), "Variable", "#{unless Octopus.Deployment.Error}True#{/unless}"),
+		)
+		e := w.deploy(w.release(nil), nil)
+		e.want(t, "Failed", "chosen on web2", "out of cheese", "mended on web1", "mended on web2", "because ", "early was Skipped", "always on web1", "always on web2")
+		for _, never := range []string{"chosen on web1", "early on", "after on", "normal on", "careful on"} {
+			if strings.Contains(e.log, never) {
+				t.Errorf("%q is in the log\n%s", never, e.log)
+			}
+		}
+		if got := e.task.text("ErrorMessage"); !strings.Contains(got, "out of cheese") {
+			t.Errorf("the task says %q", got)
+		}
+	})
+}

@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/octavo/octavo/internal/agent"
 	"github.com/octavo/octavo/internal/api"
 	"github.com/octavo/octavo/internal/blob"
@@ -50,7 +52,7 @@ func TestMain(m *testing.M) {
 			os.Exit(convention.Main(context.Background(), os.Args[2:], os.Stdout, os.Stderr))
 		}
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 type m = map[string]any
