@@ -61,8 +61,8 @@ func TestCheckTimes(t *testing.T) { // X8
 		{"a slow clock", in(-time.Minute), nil, ""},
 		{"past", in(-time.Hour), nil, "past"},
 		{"too far", in(31 * 24 * time.Hour), nil, "30 days"},
-		{"expires before", in(time.Hour), in(time.Hour), "after QueueTime"},
-		{"expired", nil, in(-time.Second), "after QueueTime"},
+		{"expires before", in(time.Hour), in(time.Hour), "must come after the start"},
+		{"expired", nil, in(-time.Second), "must come after the start"},
 	} {
 		r := deployment.Request{QueueTime: c.queue, QueueTimeExpiry: c.expiry}
 		refused(t, c.name, r.CheckTimes(now), c.want)
