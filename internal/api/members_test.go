@@ -196,6 +196,8 @@ func TestDeploymentFollowsItsRequest(t *testing.T) {
 		c.deploy("1.0.0", "Development", m{"RunAt": at.AddDate(0, 2, 0).Format(time.RFC3339)}).refused(t)
 		c.deploy("1.0.0", "Development", m{"SpecificMachineNames": []any{"nobody"}}).refused(t, "nobody")
 		c.deploy("1.0.0", "Development", m{"ExcludedMachineNames": []any{"WEB1"}}).refused(t, "Deploy package")
+		c.deploy("1.0.0", "Development", m{"ExcludedTargetTagNames": []any{"WEB"}}).refused(t, "Deploy package")
+		c.deploy("1.0.0", "Development", m{"SpecificTargetTagNames": []any{"db"}}).refused(t, "Deploy package")
 		c.deploy("1.0.0", "Development", m{"Priority": "Sometimes"}).refused(t, "Priority")
 		c.try("POST", "/api/deployments", m{"ReleaseId": release, "EnvironmentId": w.dev, "TenantId": "Tenants-1"}).refused(t, "TenantId")
 	})

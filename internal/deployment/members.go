@@ -410,8 +410,8 @@ var steering = &Part{"Variables that steer", nil, []Member{
 	acts("OctopusDeleteScriptsOnCleanup", "False: scripts of the package stay.", "convention.TestSwitches"),
 	acts("OctopusSkipFreeDiskSpaceCheck", tool, "convention.TestDiskSpaceIsAskedFor"),
 	acts("OctopusFreeDiskSpaceOverrideInMegaBytes", tool, "convention.TestDiskSpaceIsAskedFor"),
-	acts("OctopusPrintVariables", "Variables are written to the log.", "convention.TestSwitches"),
-	acts("OctopusPrintEvaluatedVariables", "Filled-in variables are written to the log.", "convention.TestSwitches"),
+	acts("OctopusPrintVariables", "Variables are written to the log; not for inline Bash on an unmodified Tentacle.", "convention.TestSwitches"),
+	acts("OctopusPrintEvaluatedVariables", "Filled-in variables are written to the log; not for inline Bash on an unmodified Tentacle.", "convention.TestSwitches"),
 	acts("OctopusShouldFailDeploymentOnSubstitutionFails", "A variable that is missing in a file fails the step.", "convention.TestSubstituteAndStructured"),
 	stored("Octopus.Deployment.WorkerLeaseCap", "A worker takes any number of scripts."),
 }}

@@ -26,7 +26,7 @@ func TestVariablesReachScripts(t *testing.T) {
 		for _, name := range names {
 			body.WriteString(`echo "` + name + `=<$(get_octopusvariable "` + name + `")>"` + "\n")
 		}
-		body.WriteString(`echo "the password is $(get_octopusvariable Password)"` + "\n" + `[ -n "$(get_octopusvariable Octopus.Release.Created)$(get_octopusvariable Octopus.Deployment.CreatedBy.Id)" ]`)
+		body.WriteString(`echo "the password is $(get_octopusvariable Password)"` + "\n" + `for name in Release.Created Deployment.Created Deployment.CreatedBy.Id Project.Id; do [ -n "$(get_octopusvariable Octopus.$name)" ] || fail_step "Octopus.$name is missing"; done`)
 		w.save(
 			step("First", "web", bash(`set_octopusvariable Colour blue`, nil), nil),
 			step("Second", "web", bash(body.String(), nil), nil),
