@@ -76,6 +76,9 @@ func open(ctx context.Context, s config.Server) (*db.DB, *secret.Ring, error) {
 	return d, ring, nil
 }
 
+// requestGrace is how long requests under way may go on after the node has stopped.
+const requestGrace = 5 * time.Second
+
 // serve is one node from its start to its end.
 func serve(ctx context.Context, s config.Server, log *slog.Logger) error {
 	d, ring, err := open(ctx, s)
@@ -131,7 +134,7 @@ func serve(ctx context.Context, s config.Server, log *slog.Logger) error {
 	loops.Go(func() { failed <- agents.Serve(background, comms) })
 	loops.Go(func() { carry.Sweep(background) })
 	node, err := cluster.Start(ctx, d, cluster.Config{
-		Name: s.NodeName, DataDir: s.Data, Cap: s.TaskCap, Version: api.Version, Address: web.Addr().String(), Handlers: carry.Handlers(), OnEnd: use.TaskEnded, Log: log,
+		Name: s.NodeName, DataDir: s.Data, Cap: s.TaskCap, Version: api.Version, Address: web.Addr().String(), Handlers: carry.Handlers(), OnEnd: use.TaskEnded, StopGrace: s.StopGrace, Log: log,
 		Duties: []cluster.Duty{
 			{Name: "Remove uploads that died", Every: time.Hour, Do: func(ctx context.Context, _ cluster.Term) error {
 				_, err := blobs.Sweep(ctx, blob.StaleAfter)
@@ -164,11 +167,17 @@ func serve(ctx context.Context, s config.Server, log *slog.Logger) error {
 	}
 	// A second signal ends the process; everything is safe in the database.
 	signal.Reset(os.Interrupt, syscall.SIGTERM)
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.StopGrace)
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.StopGrace+5*time.Second)
 	defer cancel()
-	err = errors.Join(err, node.Stop(grace), server.Shutdown(grace))
+	err = errors.Join(err, node.Stop(grace))
+	polite, cancelPolite := context.WithTimeout(context.WithoutCancel(ctx), requestGrace)
+	defer cancelPolite()
+	if server.Shutdown(polite) != nil {
+		err = errors.Join(err, server.Close())
+	}
 	stop()
 	loops.Wait()
+	agents.Close()
 	return err
 }
 
@@ -222,7 +231,7 @@ func adminCommand() *cobra.Command {
 	settings := settingsFlags(cmd, "database", "master-key-file", "master-key")
 	cmd.Flags().StringVar(&username, "username", "admin", "name of the administrator")
 	cmd.Flags().StringVar(&password, "password", "", "password to set")
-	cmd.Flags().StringVar(&key, "api-key", "", "API key to give: API- and capital letters or digits")
+	cmd.Flags().StringVar(&key, "api-key", "", "API key to give: API- and capital letters or digits (OCTAVO_API_KEY)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		s, err := settings()
 		if err != nil {
@@ -236,6 +245,9 @@ func adminCommand() *cobra.Command {
 		use := &control.Control{DB: d, Ring: ring}
 		if err := use.Bootstrap(cmd.Context()); err != nil {
 			return err
+		}
+		if key == "" {
+			key = os.Getenv("OCTAVO_API_KEY")
 		}
 		id, err := use.Admin(cmd.Context(), username, password, key)
 		if err == nil {

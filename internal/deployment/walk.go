@@ -276,7 +276,7 @@ func (w *walk) afterFailure(l *lane, a *Action, at Place, attempts []Run, gone b
 		l.warned, l.ran = true, true
 		return false
 	}
-	retry := used(attempts) < a.Retries && (last.State != Unreachable || last.NotStarted)
+	retry := used(attempts) < a.Retries && (last.State != Unreachable || last.NotStarted) && last.State != Interrupted
 	ask := a.Type != project.TypeManual && w.p.Steps[at.Step].Kind != KindRetention && (w.p.GuidedFailure || last.State == Interrupted)
 	switch {
 	case last.Answer != AnswerRetry && !last.Asked && !retry && !ask:

@@ -2,12 +2,15 @@ package engine
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/octavo/octavo/internal/convention"
+	"github.com/octavo/octavo/internal/db"
 	"github.com/octavo/octavo/internal/deployment"
 	"github.com/octavo/octavo/internal/engine/tasklog"
 	"github.com/octavo/octavo/internal/fault"
@@ -19,7 +22,7 @@ import (
 )
 
 // action runs one attempt of an action where the plan says.
-func (d *walk) action(ctx context.Context, run deployment.Run, activity string, deadline time.Time) (outcome, error) {
+func (d *walk) action(ctx context.Context, run deployment.Run, activity string, limit time.Duration) (outcome, error) {
 	planned := &d.plan.Steps[run.Step].Actions[run.Place.Action]
 	tool, known := map[string]string{
 		project.TypeScript: "run-script", project.TypePackage: "deploy-package", project.TypeTransfer: "transfer-package",
@@ -27,7 +30,7 @@ func (d *walk) action(ctx context.Context, run deployment.Run, activity string, 
 	if !known {
 		return outcome{}, fault.Invalidf("Steps of type %s cannot be carried out by this version.", planned.Type)
 	}
-	at, err := d.placeOf(ctx, run.Place)
+	at, err := d.placeOf(ctx, run)
 	if err != nil {
 		return outcome{}, err
 	}
@@ -35,20 +38,25 @@ func (d *walk) action(ctx context.Context, run deployment.Run, activity string, 
 	if err != nil {
 		return outcome{}, err
 	}
+	_, begun, err := d.begun(ctx, run, tool)
+	if err != nil {
+		return outcome{}, err
+	}
 	switch {
+	case begun: // its packages were brought before
 	case len(planned.Packages) == 0 || at.machine != "" && at.machine == at.target: // targets have theirs since they were acquired
 	case at.machine == "":
 		if err := d.bringHere(ctx, activity, planned.Packages); err != nil {
 			return outcome{}, err
 		}
 	default:
-		brought, err := d.bring(ctx, runID(run), activity, at, planned.Packages, deadline)
+		brought, err := d.bring(ctx, runID(run), activity, at, planned.Packages, limit)
 		if err != nil || brought.exit != 0 {
 			return brought, err
 		}
 	}
 	return d.tool(ctx, job{
-		run: runID(run), part: tool, activity: activity, action: planned.Name, place: at, deadline: deadline,
+		run: runID(run), part: tool, activity: activity, action: planned.Name, place: at, limit: limit,
 		command: func(_ context.Context, service hub.Service) (command, error) {
 			if tool == "run-script" && service == hub.Version2 && isPlainBash(vars, planned) {
 				return plainBash(vars, d.isolation(at))
@@ -67,7 +75,8 @@ func (d *walk) failure(run deployment.Run) string {
 }
 
 // placeOf finds where an action of the plan runs.
-func (d *walk) placeOf(ctx context.Context, at deployment.Place) (place, error) {
+func (d *walk) placeOf(ctx context.Context, run deployment.Run) (place, error) {
+	at := run.Place
 	target := d.machine(at.Target)
 	p := place{name: "the server"}
 	if target != nil {
@@ -82,9 +91,23 @@ func (d *walk) placeOf(ctx context.Context, at deployment.Place) (place, error) 
 		p.machine, p.name, p.trust = target.Id, target.Name, trust
 		return p, err
 	case deployment.OnWorker:
-		return d.worker(ctx, p, at)
+		return d.worker(ctx, p, run)
 	}
 	return p, nil
+}
+
+// begun finds where a script of an attempt has begun already; part "" is any of its scripts.
+func (d *walk) begun(ctx context.Context, run deployment.Run, part string) (machine string, begun bool, err error) {
+	err = d.DB.Read(ctx, func(tx *db.Tx) error {
+		err := tx.QueryRowContext(ctx, `SELECT place FROM script_run WHERE task = $1 AND run = $2 AND ($3 = '' OR part LIKE $3 || '%') LIMIT 1`,
+			d.task.Id, runID(run), part).Scan(&machine)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		begun = err == nil
+		return err
+	})
+	return machine, begun, err
 }
 
 // isolation keeps a target to one script at a time (deployments.md P11); work on workers takes no lock.
@@ -108,7 +131,8 @@ func toolCommand(name string, vars *variable.Dictionary, isolation tentacle.Scri
 func isPlainBash(vars *variable.Dictionary, action *deployment.Action) bool {
 	source := vars.Text(project.PropScriptSource)
 	return len(action.Packages) == 0 && (source == "" || strings.EqualFold(source, "Inline")) &&
-		strings.EqualFold(vars.Text(project.PropSyntax), string(script.Bash)) && vars.Text(project.PropFeatures) == ""
+		strings.EqualFold(vars.Text(project.PropSyntax), string(script.Bash)) && vars.Text(project.PropFeatures) == "" &&
+		!vars.Flag("Octopus.Action.FailScriptOnErrorOutput", false)
 }
 
 // plainBash is a Bash script with its variables sealed beside it.
@@ -126,10 +150,10 @@ func plainBash(vars *variable.Dictionary, isolation tentacle.ScriptIsolationLeve
 // tool runs a command of the target-side tool. A machine that lacks the tool says so; then it is sent there once.
 func (w *work) tool(ctx context.Context, j job) (outcome, error) {
 	result, err := w.do(ctx, j)
-	if err != nil || result.exit != convention.ExitToolMissing || j.place.machine == "" {
+	missing := result.first(convention.ToolMissing)
+	if err != nil || result.exit != convention.ExitToolMissing || missing == nil || j.place.machine == "" {
 		return result, err
 	}
-	missing := result.first(convention.ToolMissing)
 	if err := w.sendTool(ctx, j, missing["platform"], missing["path"]); err != nil {
 		return outcome{}, err
 	}
@@ -138,7 +162,16 @@ func (w *work) tool(ctx context.Context, j job) (outcome, error) {
 }
 
 // worker chooses where an action without a target's agent runs (deployments.md W1, W2).
-func (d *walk) worker(ctx context.Context, p place, at deployment.Place) (place, error) {
+// What has begun stays where it is, whatever became of the worker since.
+func (d *walk) worker(ctx context.Context, p place, run deployment.Run) (place, error) {
+	at := run.Place
+	if machine, begun, err := d.begun(ctx, run, ""); err != nil || begun {
+		if err == nil && machine != "" {
+			p.machine, p.name = machine, "worker "+machine
+			p.trust, err = d.Hub.Agent(ctx, machine)
+		}
+		return p, err
+	}
 	planned := &d.plan.Steps[at.Step].Actions[at.Action]
 	_, action := d.actionOf(planned.Id)
 	pool := ""
@@ -162,22 +195,22 @@ func (d *walk) worker(ctx context.Context, p place, at deployment.Place) (place,
 }
 
 // acquire brings packages to one target, or, in the lane without a target, notes what workers will need (deployments.md A5).
-func (d *walk) acquire(ctx context.Context, run deployment.Run, activity string, deadline time.Time) (outcome, error) {
+func (d *walk) acquire(ctx context.Context, run deployment.Run, activity string, limit time.Duration) (outcome, error) {
 	packages := d.plan.PackagesOn(run.Target, d.snapshot())
 	if run.Target == "" {
 		d.say(ctx, activity, tasklog.Verbose, "%d packages are fetched by workers when they are needed.", len(packages))
 		return outcome{}, nil
 	}
-	at, err := d.placeOf(ctx, run.Place)
+	at, err := d.placeOf(ctx, run)
 	if err != nil {
 		return outcome{}, err
 	}
-	return d.bring(ctx, runID(run), activity, at, packages, deadline)
+	return d.bring(ctx, runID(run), activity, at, packages, limit)
 }
 
 // retain removes old installations from one target (deployments.md K20-K25).
 func (d *walk) retain(ctx context.Context, run deployment.Run, activity string) (outcome, error) {
-	at, err := d.placeOf(ctx, run.Place)
+	at, err := d.placeOf(ctx, run)
 	if err != nil {
 		return outcome{}, err
 	}

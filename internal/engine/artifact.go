@@ -17,17 +17,18 @@ func (w *work) keepArtifact(ctx context.Context, j job, a script.CreateArtifact,
 	if err != nil {
 		return err
 	}
+	source := w.mask.text(a.Path)
 	return w.store(ctx, "artifact", func(tx *db.Tx) error {
 		var known int
-		if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM artifact WHERE task = $1 AND activity = $2 AND source = $3`, w.task.Id, j.activity, a.Path).Scan(&known); err != nil || known > 0 {
+		if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM artifact WHERE task = $1 AND run = $2 AND source = $3`, w.task.Id, j.run, source).Scan(&known); err != nil || known > 0 {
 			return err
 		}
 		id, err := db.NextID(ctx, tx, "Artifacts")
 		if err != nil {
 			return err
 		}
-		if _, err = tx.ExecContext(ctx, `INSERT INTO artifact (id, space, task, activity, filename, source, blob, size, sha256, created) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
-			id, w.task.SpaceId, w.task.Id, j.activity, w.mask.text(a.Name), a.Path, key, staged.Size, staged.SHA256, tx.Ms()); err != nil {
+		if _, err = tx.ExecContext(ctx, `INSERT INTO artifact (id, space, task, run, activity, filename, source, blob, size, sha256, created) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+			id, w.task.SpaceId, w.task.Id, j.run, j.activity, w.mask.text(a.Name), source, key, staged.Size, staged.SHA256, tx.Ms()); err != nil {
 			return err
 		}
 		return tasklog.Append(ctx, tx, w.fence, tasklog.Line(j.activity, tasklog.Info, w.mask.text("Collected the artifact "+a.Name+" ("+size(staged.Size)+").")))

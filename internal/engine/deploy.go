@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -12,7 +13,6 @@ import (
 	"github.com/octavo/octavo/internal/db"
 	"github.com/octavo/octavo/internal/deployment"
 	"github.com/octavo/octavo/internal/engine/tasklog"
-	"github.com/octavo/octavo/internal/fault"
 	"github.com/octavo/octavo/internal/hub"
 	"github.com/octavo/octavo/internal/store"
 	"github.com/octavo/octavo/internal/tentacle"
@@ -77,7 +77,7 @@ func (d *walk) makePlan(ctx context.Context) error {
 		return err
 	}
 	for _, warning := range plan.Warnings {
-		first = append(first, tasklog.Line(d.task.Id, tasklog.Warning, warning))
+		first = append(first, tasklog.Line(d.task.Id, tasklog.Warning, d.mask.text(warning)))
 	}
 	for _, left := range plan.LeftOut {
 		first = append(first, tasklog.Line(d.task.Id, tasklog.Warning, fmt.Sprintf("%s takes no part. %s", left.Name, left.Reason)))
@@ -359,9 +359,19 @@ func (d *walk) took(changes []tasklog.Entry) {
 
 // attempt carries one attempt out and stores how it ended.
 func (d *walk) attempt(ctx context.Context, stop context.CancelCauseFunc, run deployment.Run) {
-	result := d.act(ctx, run)
+	defer func() {
+		if p := recover(); p != nil {
+			d.Log.Error("panic while a step ran", "task", d.task.Id, "place", run.Place.String(), "panic", p, "stack", string(debug.Stack()))
+			stop(errPanicked)
+		}
+	}()
+	result, err := d.act(ctx, run)
 	if ctx.Err() != nil {
 		return // its row stays "running": whoever owns the task next goes on with it
+	}
+	if err != nil {
+		stop(err) // our own trouble says nothing about the step: the task is let go, and taken up again
+		return
 	}
 	run = result
 	run.Ended = time.Now()
@@ -377,7 +387,7 @@ func (d *walk) attempt(ctx context.Context, stop context.CancelCauseFunc, run de
 	i := slices.IndexFunc(after, func(r deployment.Run) bool { return r.Place == run.Place && r.Attempt == run.Attempt })
 	after[i] = run
 	changes := d.changes(after)
-	err := d.store(ctx, "run end", func(tx *db.Tx) error {
+	err = d.store(ctx, "run end", func(tx *db.Tx) error {
 		if err := updateRun(ctx, tx, d.task.Id, run); err != nil {
 			return err
 		}
@@ -397,59 +407,52 @@ func (d *walk) attempt(ctx context.Context, stop context.CancelCauseFunc, run de
 	}
 }
 
-// act runs one action at one place and says how it went.
-func (d *walk) act(ctx context.Context, run deployment.Run) deployment.Run {
+// act runs one action at one place and says how it went. An error is our own trouble, not the step's.
+func (d *walk) act(ctx context.Context, run deployment.Run) (deployment.Run, error) {
 	at := run.Place
 	step := &d.plan.Steps[at.Step]
+	limit := step.Actions[at.Action].Timeout
 	activity := d.activity(at)
-	var deadline time.Time
-	if timeout := step.Actions[at.Action].Timeout; timeout > 0 {
-		deadline = run.Started.Add(timeout)
-	}
 	var result outcome
 	var err error
 	switch {
 	case step.Kind == deployment.KindAcquire:
-		result, err = d.acquire(ctx, run, activity, deadline)
+		result, err = d.acquire(ctx, run, activity, limit)
 	case step.Kind == deployment.KindRetention:
 		result, err = d.retain(ctx, run, activity)
 	default:
-		result, err = d.action(ctx, run, activity, deadline)
+		result, err = d.action(ctx, run, activity, limit)
 	}
 	run.Warnings = result.warnings || result.errors
+	stopped := err == nil && int32(result.exit) == tentacle.ExitCanceled
+	var early *notBegun
 	switch {
 	case err == nil && result.exit == 0:
 		run.State = deployment.Succeeded
-	case err == nil && int32(result.exit) == tentacle.ExitCanceled && isClosed(d.run.Cancelled()):
+	case errors.Is(err, errCancelled), stopped && isClosed(d.run.Cancelled()):
 		run.State, run.Text = deployment.Cancelled, "Cancelled."
-	case err == nil && int32(result.exit) == tentacle.ExitCanceled && !deadline.IsZero() && time.Now().After(deadline):
-		run.State, run.Text = deployment.TimedOut, fmt.Sprintf("It took longer than %s.", step.Actions[at.Action].Timeout)
+	case errors.Is(err, errOverdue), stopped && limit > 0:
+		run.State, run.Text = deployment.TimedOut, fmt.Sprintf("It took longer than its limit of %s.", limit)
 	case err == nil:
 		run.State, run.Text = deployment.Failed, result.message
 		if run.Text == "" {
 			run.Text = "The script ended with " + meaning(result.exit) + "."
-			if result.exit > 0 {
-				run.Text = fmt.Sprintf("The script ended with exit code %d.", result.exit)
-			}
 		}
 	case errors.Is(err, errInterrupted):
 		run.State, run.Text = deployment.Interrupted, "Nobody can know how the script ended, so it is not repeated."
-	case errors.Is(err, errCancelled):
-		run.State, run.Text = deployment.Cancelled, "Cancelled."
 	case hub.Unreachable(err):
 		run.State, run.Text = deployment.Unreachable, "The agent cannot be reached: "+cause(err)
-		run.NotStarted = hub.NeverSent(err)
+		run.NotStarted = errors.As(err, &early)
+		if !run.NotStarted {
+			run.Warnings = true
+		}
+	case ours(err):
+		return run, err
 	default:
 		run.State, run.Text = deployment.Failed, cause(err)
-		if fault.KindOf(err) == fault.Internal {
-			d.Log.Error("step failed", "task", d.task.Id, "place", at.String(), "err", err)
-		}
 	}
-	return run
+	return run, nil
 }
-
-// errCancelled is work that stopped because somebody cancelled the task.
-var errCancelled = errors.New("the task was cancelled")
 
 // judge fills in a condition (deployments.md C3).
 func (d *walk) judge(ctx context.Context, at deployment.Place, expression, failure string) (string, bool) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/octavo/octavo/internal/blob"
 	"github.com/octavo/octavo/internal/cluster"
@@ -54,6 +55,9 @@ func (e *Engine) handle(do func(ctx context.Context, w *work) (cluster.Outcome, 
 	return func(ctx context.Context, run *cluster.Run) cluster.Outcome {
 		w := &work{Engine: e, task: run.Task, fence: run.Fence, run: run, mask: newMasks()}
 		err := w.loadMasks(ctx)
+		if err == nil {
+			_, err = w.readOutputs(ctx) // their sensitive values are masked from then on
+		}
 		var outcome cluster.Outcome
 		if err == nil {
 			outcome, err = do(ctx, w)
@@ -62,6 +66,14 @@ func (e *Engine) handle(do func(ctx context.Context, w *work) (cluster.Outcome, 
 			return outcome
 		}
 		if ctx.Err() != nil || errors.Is(err, cluster.ErrFenced) {
+			return cluster.Released{}
+		}
+		if ours(err) && !errors.Is(err, errPanicked) && w.task.Claims < maxClaims {
+			e.Log.Warn("the task is let go, and will be taken up again", "task", w.task.Id, "err", err)
+			select { // whatever it is that we suffer from, asking again at once would not help
+			case <-ctx.Done():
+			case <-time.After(2 * time.Second):
+			}
 			return cluster.Released{}
 		}
 		text := "Something went wrong inside the server; its log has the details."
@@ -73,6 +85,21 @@ func (e *Engine) handle(do func(ctx context.Context, w *work) (cluster.Outcome, 
 		}
 		return w.end(ctx, cluster.Failed, text)
 	}
+}
+
+// maxClaims is how often a task that meets trouble of our own is taken up again.
+const maxClaims = 30
+
+// errPanicked is a defect of ours, which would only happen again.
+var errPanicked = errors.New("panic")
+
+// ours tells trouble of the server (its database, its disk) from what an agent or a script did, and from what a person can mend.
+func ours(err error) bool {
+	if errors.Is(err, errInterrupted) || errors.Is(err, errCancelled) || errors.Is(err, errOverdue) || hub.Unreachable(err) || hub.Answered(err) {
+		return false
+	}
+	kind := fault.KindOf(err)
+	return kind == fault.Internal || kind == fault.Busy
 }
 
 // end writes the last words of a task under its fence; the state itself is written by cluster.

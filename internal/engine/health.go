@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"encoding/json"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -88,8 +89,10 @@ func (e *Engine) health(ctx context.Context, w *work) (cluster.Outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	bad := w.checkAll(ctx, all, policies, arguments.OnlyTestConnection)
+	bad, err := w.checkAll(ctx, all, policies, arguments.OnlyTestConnection)
 	switch {
+	case err != nil && ctx.Err() == nil && !isClosed(w.run.Cancelled()):
+		return nil, err
 	case ctx.Err() != nil:
 		return cluster.Released{}, nil
 	case isClosed(w.run.Cancelled()):
@@ -102,7 +105,7 @@ func (e *Engine) health(ctx context.Context, w *work) (cluster.Outcome, error) {
 }
 
 // checkAll asks every machine, and gives the names of those that make the task fail (H3).
-func (w *work) checkAll(ctx context.Context, all []checked, policies map[string]machine.Policy, onlyConnection bool) (bad []string) {
+func (w *work) checkAll(ctx context.Context, all []checked, policies map[string]machine.Policy, onlyConnection bool) (bad []string, err error) {
 	var mu sync.Mutex
 	var checks sync.WaitGroup
 	slots := make(chan struct{}, checksAtOnce)
@@ -117,30 +120,43 @@ func (w *work) checkAll(ctx context.Context, all []checked, policies map[string]
 		checks.Go(func() {
 			defer func() { <-slots }()
 			policy := policies[c.policy]
-			status := w.check(ctx, c, policy, onlyConnection || policy.MachineHealthCheckPolicy.HealthCheckType == machine.CheckOnlyConnectivity)
+			defer func() {
+				if p := recover(); p != nil {
+					w.Log.Error("panic while a machine was checked", "task", w.task.Id, "machine", c.id, "panic", p, "stack", string(debug.Stack()))
+					mu.Lock()
+					err = errPanicked
+					mu.Unlock()
+				}
+			}()
+			status, failed := w.check(ctx, c, policy, onlyConnection || policy.MachineHealthCheckPolicy.HealthCheckType == machine.CheckOnlyConnectivity)
 			expected := policy.MachineConnectivityPolicy.MachineConnectivityBehavior != machine.MayBeOfflineAndCanBeSkipped
-			if status == machine.Unhealthy || status == machine.Unavailable && expected {
-				mu.Lock()
+			mu.Lock()
+			defer mu.Unlock()
+			if failed != nil {
+				err = failed
+			} else if status == machine.Unhealthy || status == machine.Unavailable && expected {
 				bad = append(bad, c.name)
-				mu.Unlock()
 			}
 		})
 	}
 	checks.Wait()
-	return bad
+	return bad, err
 }
 
-// check asks one machine and writes down what it found (H2). An empty status means that the check did not come to an end.
-func (w *work) check(ctx context.Context, c checked, policy machine.Policy, onlyConnection bool) string {
+// checkLimit is how long a policy's script may take.
+const checkLimit = 5 * time.Minute
+
+// check asks one machine and writes down what it found (H2).
+func (w *work) check(ctx context.Context, c checked, policy machine.Policy, onlyConnection bool) (status string, err error) {
 	activity := w.task.Id + "/" + c.id
 	if err := w.store(ctx, "check begin", func(tx *db.Tx) error {
 		return tasklog.Append(ctx, tx, w.fence, tasklog.Open(activity, w.task.Id, c.name, tasklog.Running))
 	}); err != nil {
-		return ""
+		return "", err
 	}
 	status, summary, facts := w.ask(ctx, c, policy, onlyConnection, activity)
-	if ctx.Err() != nil {
-		return ""
+	if ctx.Err() != nil || isClosed(w.run.Cancelled()) {
+		return "", errCancelled // what was found then says nothing about the machine
 	}
 	found := map[string]any{"HealthStatus": status, "Status": status, "StatusSummary": summary}
 	for name, value := range facts {
@@ -150,16 +166,13 @@ func (w *work) check(ctx context.Context, c checked, policy machine.Policy, only
 	if shown == "" {
 		shown = tasklog.Failed
 	}
-	err := w.store(ctx, "check end", func(tx *db.Tx) error {
+	err = w.store(ctx, "check end", func(tx *db.Tx) error {
 		if err := store.SetOwned(ctx, tx, c.id, found); err != nil {
 			return err
 		}
 		return tasklog.Append(ctx, tx, w.fence, tasklog.Line(activity, tasklog.Info, summary), tasklog.Set(activity, shown))
 	})
-	if err != nil {
-		return ""
-	}
-	return status
+	return status, err
 }
 
 // ask connects and, if the policy says so, runs the script.
@@ -182,7 +195,7 @@ func (w *work) ask(ctx context.Context, c checked, policy machine.Policy, onlyCo
 	}
 	at := place{machine: c.id, name: c.name, trust: trust, target: c.id, targetName: c.name}
 	result, err := w.do(ctx, job{
-		run: c.id, part: "check", activity: activity, action: "Health", place: at,
+		run: c.id, part: "check", activity: activity, action: "Health", place: at, limit: checkLimit,
 		command: func(context.Context, hub.Service) (command, error) {
 			return command{Body: body, Isolation: tentacle.NoIsolation}, nil
 		},

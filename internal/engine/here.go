@@ -10,11 +10,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/octavo/octavo/internal/convention"
-	"github.com/octavo/octavo/internal/db"
 	"github.com/octavo/octavo/internal/deployment"
 	"github.com/octavo/octavo/internal/engine/tasklog"
 	"github.com/octavo/octavo/internal/hub"
@@ -28,12 +28,14 @@ const here hub.Service = "server"
 // doHere runs a script on this node. It is marked as started before it starts, so that it never starts twice: a
 // script that a dead node had started is interrupted, and Next decides what follows (W7).
 func (w *work) doHere(ctx context.Context, j job, r *row) (outcome, error) {
+	if r.state == "planned" && isClosed(w.run.Cancelled()) {
+		if err := w.setState(ctx, r, "completed"); err != nil {
+			return outcome{}, err
+		}
+		return outcome{}, errCancelled
+	}
 	if r.state == "started" {
-		err := w.store(ctx, "interrupted", func(tx *db.Tx) error {
-			_, err := tx.ExecContext(ctx, `UPDATE script_run SET state = 'interrupted', command = NULL WHERE ticket = $1`, r.ticket)
-			return err
-		})
-		if err != nil {
+		if err := w.setState(ctx, r, "interrupted"); err != nil {
 			return outcome{}, err
 		}
 		w.say(ctx, j.activity, tasklog.Error, "The script ran on a server that stopped. It was ended there, and nobody can know how far it came.")
@@ -83,38 +85,58 @@ func (w *work) runHere(ctx context.Context, j job, r *row, dir string) (exit int
 	}
 	process := exec.Command(w.Supervise[0], append(w.Supervise[1:len(w.Supervise):len(w.Supervise)], "bash", "Bootstrap.sh")...)
 	process.Dir = dir
-	process.Env = append(os.Environ(), "OCTAVO_TOOL="+w.Supervise[0], "TentacleHome="+home, "TentacleApplications="+filepath.Join(home, "Applications"),
+	process.Env = append(inherited(), "OCTAVO_TOOL="+w.Supervise[0], "TentacleHome="+home, "TentacleApplications="+filepath.Join(home, "Applications"),
 		"TentacleJournal="+filepath.Join(home, "DeploymentJournal.xml"), "TentacleInstanceName=server")
 	lifeline, err := process.StdinPipe()
 	if err != nil {
 		return 0, err
 	}
-	stdout, err := process.StdoutPipe()
-	if err != nil {
-		return 0, err
-	}
-	stderr, err := process.StderrPipe()
-	if err != nil {
-		return 0, err
-	}
-	if err := process.Start(); err != nil {
-		return 0, fmt.Errorf("start a script on the server: %w", err)
-	}
+	// Our own pipes, since those of exec close at the process's end, whether all was read or not.
 	lines := make(chan said, 1000)
 	var readers sync.WaitGroup
-	for stream, from := range map[script.Stream]io.Reader{script.Stdout: stdout, script.Stderr: stderr} {
+	var outputs []*os.File
+	for _, stream := range []script.Stream{script.Stdout, script.Stderr} {
+		from, to, err := os.Pipe()
+		if err != nil {
+			return 0, err
+		}
+		defer from.Close()
+		defer to.Close()
+		if outputs = append(outputs, from, to); stream == script.Stdout {
+			process.Stdout = to
+		} else {
+			process.Stderr = to
+		}
 		readers.Go(func() { readLines(from, stream, lines) })
 	}
 	go func() { readers.Wait(); close(lines) }()
+	err = process.Start()
+	outputs[1].Close()
+	outputs[3].Close()
+	if err != nil {
+		readers.Wait()
+		return 0, fmt.Errorf("start a script on the server: %w", err)
+	}
+	beating, still := context.WithCancel(ctx)
+	defer still()
+	go beat(beating, lifeline)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- process.Wait()
+		// What the script left running may hold its output open; that is not the script's any more (E13).
+		late := time.Now().Add(leftoverGrace)
+		_ = outputs[0].SetReadDeadline(late) // a pipe always has deadlines
+		_ = outputs[2].SetReadDeadline(late)
+	}()
 
 	var overdue <-chan time.Time
-	if !j.deadline.IsZero() {
-		overdue = time.After(time.Until(j.deadline))
+	if j.limit > 0 {
+		overdue = time.After(j.limit)
 	}
 	cancelled, stopped, lost := w.run.Cancelled(), false, ctx.Done()
 	for lines != nil {
 		batch := gather(lines, cancelled, overdue, lost)
-		if len(batch.lines) > 0 && ctx.Err() == nil {
+		if len(batch.lines) > 0 && ctx.Err() == nil && err == nil {
 			if err = w.absorbLines(ctx, j, r, batch.lines, r.logNext+int64(len(batch.lines))); err != nil {
 				lifeline.Close()
 			}
@@ -128,7 +150,7 @@ func (w *work) runHere(ctx context.Context, j job, r *row, dir string) (exit int
 			lifeline.Close()
 		}
 	}
-	waited := process.Wait()
+	waited := <-ended
 	lifeline.Close()
 	if ctx.Err() != nil {
 		// The node lets go of the task: the script was ended with it, and that is now certain.
@@ -145,6 +167,33 @@ func (w *work) runHere(ctx context.Context, j job, r *row, dir string) (exit int
 		return failed.ExitCode(), nil
 	}
 	return 0, waited
+}
+
+// leftoverGrace is how long output is read after a script's end from what it left running.
+const leftoverGrace = 5 * time.Second
+
+// beat tells the supervisor that this node lives; a stopped node cannot, and then its scripts are ended for it.
+func beat(ctx context.Context, lifeline io.Writer) {
+	for {
+		if _, err := lifeline.Write([]byte{'.'}); err != nil {
+			return // the supervisor is gone, or the script is being ended
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// inherited is our environment without our settings, of which some are secret.
+func inherited() (env []string) {
+	for _, pair := range os.Environ() {
+		if !strings.HasPrefix(pair, "OCTAVO_") {
+			env = append(env, pair)
+		}
+	}
+	return env
 }
 
 // batch is what a script said in a moment, and why gathering ended.

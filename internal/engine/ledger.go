@@ -88,7 +88,7 @@ func (w *work) storeOutput(ctx context.Context, tx *db.Tx, action string, at pla
 		return err
 	}
 	value, sealed := set.Value, []byte(nil)
-	if set.Sensitive {
+	if set.Sensitive || w.mask.text(value) != value { // what holds a secret is one
 		value = ""
 		if sealed, err = w.seal("output_variable", w.task.Id, []byte(set.Value)); err != nil {
 			return err

@@ -47,7 +47,7 @@ func (d *walk) findPackage(ctx context.Context, pkg deployment.Package) (found f
 
 // bring puts packages into a machine's cache: it asks what is there, uploads what is not, and has it checked
 // (deployments.md A5). Every part can be repeated, so a new owner just goes through it again.
-func (d *walk) bring(ctx context.Context, run, activity string, at place, packages []deployment.Package, deadline time.Time) (outcome, error) {
+func (d *walk) bring(ctx context.Context, run, activity string, at place, packages []deployment.Package, limit time.Duration) (outcome, error) {
 	wanted := make([]convention.Package, 0, len(packages))
 	for _, pkg := range packages {
 		file, err := d.packageFile(ctx, pkg)
@@ -67,7 +67,7 @@ func (d *walk) bring(ctx context.Context, run, activity string, at place, packag
 		}
 	}
 	vars.Set("Octopus.Task.Id", d.task.Id)
-	ask := job{run: run, part: "find-packages", activity: activity, action: deployment.AcquireName, place: at, deadline: deadline, command: func(context.Context, hub.Service) (command, error) {
+	ask := job{run: run, part: "find-packages", activity: activity, action: deployment.AcquireName, place: at, limit: limit, command: func(context.Context, hub.Service) (command, error) {
 		return toolCommand("find-packages", vars, tentacle.NoIsolation, list)
 	}}
 	result, err := d.tool(ctx, ask)
@@ -96,7 +96,7 @@ func (d *walk) bring(ctx context.Context, run, activity string, at place, packag
 	if sent == 0 {
 		return outcome{}, nil
 	}
-	return d.tool(ctx, job{run: run, part: "verify-packages", activity: activity, action: deployment.AcquireName, place: at, deadline: deadline, command: func(context.Context, hub.Service) (command, error) {
+	return d.tool(ctx, job{run: run, part: "verify-packages", activity: activity, action: deployment.AcquireName, place: at, limit: limit, command: func(context.Context, hub.Service) (command, error) {
 		return toolCommand("verify-packages", vars, tentacle.NoIsolation, list)
 	}})
 }

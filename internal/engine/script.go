@@ -37,7 +37,7 @@ type job struct {
 	activity string
 	action   string // output variables are named after it
 	place    place
-	deadline time.Time // zero: none
+	limit    time.Duration // of this script, from when it has its target; 0: none
 	command  func(ctx context.Context, service hub.Service) (command, error)
 }
 
@@ -71,19 +71,33 @@ func (o outcome) first(name string) map[string]string {
 // toolMessages are those the engine acts on (convention's doc.go).
 var toolMessages = []string{convention.ToolMissing, convention.PackageMissing, convention.FoundPackage}
 
+// What can end our interest in a script before its end.
+var (
+	errCancelled = errors.New("the task was cancelled")
+	errOverdue   = errors.New("it took longer than its time limit")
+)
+
+// notBegun is a failure before anything was sent for a script, so that nothing can have run (deployments.md R5).
+type notBegun struct{ error }
+
+func (e *notBegun) Unwrap() error { return e.error }
+
 // errInterrupted is a script whose fate nobody can know: it ran on a server that died, or its agent lost it.
 var errInterrupted = errors.New("nobody can know how the script ended")
 
 // row is a row of script_run.
 type row struct {
-	ticket, service, state  string
-	logNext                 int64
-	progress                progress
-	command                 []byte
-	incarnation, claim      int64
-	exit                    int
-	message                 string
-	errors, warnings, fresh bool
+	ticket, service, state string
+	logNext                int64
+	progress               progress
+	command                []byte
+	incarnation, claim     int64
+	exit                   int
+	message                string
+	errors, warnings       bool
+	fresh                  bool // made by this owner
+	doubted                bool // its start was tried more than once
+	unsaved                bool // progress has to be stored, even when nothing new was said
 }
 
 // progress is what reading the output has to remember between two answers.
@@ -91,6 +105,7 @@ type progress struct {
 	Parser    script.State
 	Artifacts []script.CreateArtifact
 	Messages  []script.Other
+	Began     int64 `json:",omitempty"` // Unix ms; when the script had its target, from where its time limit counts (R4)
 }
 
 // do runs a script, or goes on with one that runs already, until its end is stored.
@@ -118,12 +133,19 @@ func (w *work) prepare(ctx context.Context, j job) (*row, error) {
 	if err != nil || r != nil {
 		return r, err
 	}
+	if isClosed(w.run.Cancelled()) {
+		return nil, errCancelled // nothing new starts for a cancelled task (C7)
+	}
 	service := here
 	if j.place.machine != "" {
 		crashpoint.Reach("capabilities before")
-		if service, err = w.Hub.Capabilities(ctx, j.place.trust, w.retried(ctx, j.activity)); err != nil {
-			return nil, err
+		calls, stop := w.calls(ctx, nil)
+		service, err = w.Hub.Capabilities(calls, j.place.trust, w.retried(ctx, j.activity))
+		if err = because(calls, err); err != nil {
+			stop()
+			return nil, &notBegun{err}
 		}
+		stop()
 	}
 	c, err := j.command(ctx, service)
 	if err != nil {
@@ -137,10 +159,14 @@ func (w *work) prepare(ctx context.Context, j job) (*row, error) {
 	if r.command, err = w.seal("script_run", r.ticket, plain); err != nil {
 		return nil, err
 	}
+	nothing, err := w.seal("script_run progress", r.ticket, []byte("{}"))
+	if err != nil {
+		return nil, err
+	}
 	err = w.store(ctx, "script", func(tx *db.Tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO script_run (ticket, task, run, part, place, service, state, command, log_next, progress, exit_code, message, errors, warnings, incarnation, claim, created)
-			VALUES ($1, $2, $3, $4, $5, $6, 'planned', $7, 0, '{}', 0, '', FALSE, FALSE, $8, $9, $10)`,
-			r.ticket, w.task.Id, j.run, j.part, j.place.machine, r.service, r.command, r.incarnation, r.claim, tx.Ms())
+			VALUES ($1, $2, $3, $4, $5, $6, 'planned', $7, 0, $11, 0, '', FALSE, FALSE, $8, $9, $10)`,
+			r.ticket, w.task.Id, j.run, j.part, j.place.machine, r.service, r.command, r.incarnation, r.claim, tx.Ms(), nothing)
 		return err
 	})
 	return r, err
@@ -148,11 +174,12 @@ func (w *work) prepare(ctx context.Context, j job) (*row, error) {
 
 func (w *work) findScript(ctx context.Context, j job) (*row, error) {
 	r := &row{}
-	var text string
+	var at string
+	var sealed []byte
 	err := w.DB.Read(ctx, func(tx *db.Tx) error {
-		return tx.QueryRowContext(ctx, `SELECT ticket, service, state, log_next, progress, command, incarnation, claim, exit_code, message, errors, warnings
+		return tx.QueryRowContext(ctx, `SELECT place, ticket, service, state, log_next, progress, command, incarnation, claim, exit_code, message, errors, warnings
 			FROM script_run WHERE task = $1 AND run = $2 AND part = $3`, w.task.Id, j.run, j.part).
-			Scan(&r.ticket, &r.service, &r.state, &r.logNext, &text, &r.command, &r.incarnation, &r.claim, &r.exit, &r.message, &r.errors, &r.warnings)
+			Scan(&at, &r.ticket, &r.service, &r.state, &r.logNext, &sealed, &r.command, &r.incarnation, &r.claim, &r.exit, &r.message, &r.errors, &r.warnings)
 	})
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
@@ -160,7 +187,14 @@ func (w *work) findScript(ctx context.Context, j job) (*row, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read script of %s: %w", j.run, err)
 	}
-	return r, json.Unmarshal([]byte(text), &r.progress)
+	if at != j.place.machine {
+		return nil, fmt.Errorf("script %s of %s runs on %q, not on %q", r.ticket, j.run, at, j.place.machine)
+	}
+	text, err := w.unseal("script_run progress", r.ticket, sealed)
+	if err != nil {
+		return nil, err
+	}
+	return r, json.Unmarshal(text, &r.progress)
 }
 
 // open gives the stored command back.
@@ -179,94 +213,191 @@ func (w *work) retried(ctx context.Context, activity string) hub.Retried {
 	}
 }
 
-// doThere drives a script on an agent (tentacle-protocol.md 2.7).
-func (w *work) doThere(ctx context.Context, j job, r *row) (outcome, error) {
-	to, tell := j.place.trust, w.retried(ctx, j.activity)
-	service := hub.Service(r.service)
-	if !r.fresh {
-		// Nobody who owned the task before may start anything on this agent any more.
-		crashpoint.Reach("adopt before")
-		if err := w.Hub.Adopt(ctx, to, service, w.token(), tell); err != nil {
-			return outcome{}, w.refused(err)
+// calls gives a context for calls to an agent: it ends when the task is cancelled, or, with a row, when the script's
+// time is up, so that neither waits for an agent that does not answer.
+func (w *work) calls(ctx context.Context, overdue <-chan time.Time) (context.Context, func()) {
+	ctx, stop := context.WithCancelCause(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case <-w.run.Cancelled():
+			stop(errCancelled)
+		case <-overdue:
+			stop(errOverdue)
+		case <-ctx.Done():
 		}
-		crashpoint.Reach("adopt answered")
-		w.say(ctx, j.activity, tasklog.Verbose, "Re-attached to the script at log line %d.", r.logNext)
+	}()
+	return ctx, func() { stop(nil); <-done }
+}
+
+// because is what really ended a call: the reason why its context ended, if it did.
+func because(calls context.Context, err error) error {
+	if err != nil && calls.Err() != nil {
+		return context.Cause(calls)
 	}
-	var status tentacle.ScriptStatusResponseV2
-	var err error
-	if r.state == "planned" {
-		c, err := w.open(r)
-		if err != nil {
-			return outcome{}, err
-		}
-		crashpoint.Reach("start before")
-		status, err = w.Hub.Start(ctx, to, service, w.token(), c.send(r.ticket, w.task.Id), tell)
-		if err != nil {
-			return outcome{}, w.refused(err)
-		}
-		crashpoint.Reach("start answered")
-	} else if status, err = w.Hub.Status(ctx, to, r.ticket, r.logNext, tell); err != nil {
+	return err
+}
+
+// doThere drives a script on an agent to its end (tentacle-protocol.md 2.7).
+func (w *work) doThere(ctx context.Context, j job, r *row) (outcome, error) {
+	status, err := w.attend(ctx, j, r)
+	stopped := errors.Is(err, errCancelled) || errors.Is(err, errOverdue)
+	if stopped {
+		status, err = w.stopThere(ctx, j, r, err)
+	}
+	if err != nil {
 		return outcome{}, err
 	}
-	stopping, asked := false, time.Time{}
-	for n := 0; ; n++ {
-		if err := w.absorb(ctx, j, r, status); err != nil {
+	exit := status.ExitCode
+	switch {
+	case exit != tentacle.ExitUnknownScript && exit != tentacle.ExitUnknownResult:
+	case stopped:
+		exit = tentacle.ExitCanceled // it never started, or was gone already
+	default:
+		w.say(ctx, j.activity, tasklog.Error, "The agent on %s no longer knows how this script ended (%s).", j.place.name, meaning(int(exit)))
+		if err := w.setState(ctx, r, "interrupted"); err != nil {
 			return outcome{}, err
 		}
-		if status.State == tentacle.Complete {
-			break
-		}
-		wait := pace(n, to.Polling())
-		var overdue <-chan time.Time
-		if !j.deadline.IsZero() && !stopping {
-			overdue = time.After(time.Until(j.deadline))
-		}
-		cancelled := w.run.Cancelled()
-		if stopping {
-			cancelled = nil
-		}
-		select {
-		case <-ctx.Done():
-			return outcome{}, context.Cause(ctx)
-		case <-cancelled:
-			stopping = true
-		case <-overdue:
-			stopping = true
-			w.say(ctx, j.activity, tasklog.Error, "The script ran longer than its time limit and is being stopped.")
-		case <-time.After(wait):
-		}
-		if stopping {
-			if asked.IsZero() {
-				asked = time.Now()
-				w.say(ctx, j.activity, tasklog.Info, "Cancelling the script on %s.", j.place.name)
-			}
-			crashpoint.Reach("cancel before")
-			status, err = w.Hub.Cancel(ctx, to, r.ticket, r.logNext, tell)
-		} else {
-			crashpoint.Reach("status before")
-			status, err = w.Hub.Status(ctx, to, r.ticket, r.logNext, tell)
-		}
-		if err != nil {
-			return outcome{}, err
-		}
-		crashpoint.Reach("status answered")
-	}
-	// The answer that says Complete may lack the last lines (tentacle-protocol.md 2.3).
-	if last, err := w.Hub.Status(ctx, to, r.ticket, r.logNext, tell); err == nil && last.State == tentacle.Complete && last.ExitCode == status.ExitCode {
-		if err := w.absorb(ctx, j, r, last); err != nil {
-			return outcome{}, err
-		}
-	}
-	if status.ExitCode == tentacle.ExitUnknownScript || status.ExitCode == tentacle.ExitUnknownResult {
-		w.say(ctx, j.activity, tasklog.Error, "The agent on %s no longer knows how this script ended (%s).", j.place.name, meaning(int(status.ExitCode)))
 		return outcome{}, errInterrupted
 	}
 	w.collectArtifacts(ctx, j, r)
-	if err := w.ended(ctx, j, r, int(status.ExitCode)); err != nil {
+	if err := w.ended(ctx, j, r, int(exit)); err != nil {
 		return outcome{}, err
 	}
 	w.complete(ctx, j.place, r)
 	return r.outcome(), nil
+}
+
+// attend starts a script, or takes up one that was started, and stores what it says until it has ended.
+// errCancelled and errOverdue say that it has to be stopped.
+func (w *work) attend(ctx context.Context, j job, r *row) (status tentacle.ScriptStatusResponseV2, err error) {
+	if isClosed(w.run.Cancelled()) {
+		return status, errCancelled
+	}
+	to, tell := j.place.trust, w.retried(ctx, j.activity)
+	service := hub.Service(r.service)
+	calls, stop := w.calls(ctx, w.limit(j, r))
+	defer func() { stop() }()
+	if !r.fresh {
+		// Nobody who owned the task before may start anything on this agent any more.
+		crashpoint.Reach("adopt before")
+		if err := because(calls, w.Hub.Adopt(calls, to, service, w.token(), tell)); err != nil {
+			return status, w.refused(err)
+		}
+		crashpoint.Reach("adopt answered")
+		w.say(ctx, j.activity, tasklog.Verbose, "Re-attached to the script at log line %d.", r.logNext)
+	}
+	if r.state == "planned" {
+		c, err := w.open(r)
+		if err != nil {
+			return status, err
+		}
+		crashpoint.Reach("start before")
+		status, err = w.Hub.Start(calls, to, service, w.token(), c.send(r.ticket, w.task.Id), func(err error, in time.Duration) {
+			r.doubted = true // a copy of the start may still be on its way
+			tell(err, in)
+		})
+		if err = because(calls, err); err != nil {
+			return status, w.refused(err)
+		}
+		crashpoint.Reach("start answered")
+	} else {
+		status, err = w.Hub.Status(calls, to, r.ticket, r.logNext, tell)
+		if err = because(calls, err); err != nil {
+			return status, err
+		}
+	}
+	for n := 0; ; n++ {
+		if status.State != tentacle.Pending && r.progress.Began == 0 {
+			r.progress.Began, r.unsaved = time.Now().UnixMilli(), true
+			if j.limit > 0 {
+				stop()
+				calls, stop = w.calls(ctx, w.limit(j, r))
+			}
+		}
+		if err := w.absorb(ctx, j, r, status); err != nil {
+			return status, err
+		}
+		if status.State == tentacle.Complete {
+			break
+		}
+		select {
+		case <-calls.Done():
+			return status, context.Cause(calls)
+		case <-time.After(pace(n, to.Polling())):
+		}
+		crashpoint.Reach("status before")
+		status, err = w.Hub.Status(calls, to, r.ticket, r.logNext, tell)
+		if err = because(calls, err); err != nil {
+			return status, err
+		}
+		crashpoint.Reach("status answered")
+	}
+	// The answer that says Complete may lack the last lines (tentacle-protocol.md 2.3).
+	last, err := w.Hub.Status(calls, to, r.ticket, r.logNext, tell)
+	if err = because(calls, err); err != nil {
+		return status, err
+	}
+	return status, w.absorb(ctx, j, r, last)
+}
+
+// limit fires when the script's time is up; it never does for one without a limit, or one that waits for its target.
+func (w *work) limit(j job, r *row) <-chan time.Time {
+	if j.limit <= 0 || r.progress.Began == 0 {
+		return nil
+	}
+	return time.After(time.Until(time.UnixMilli(r.progress.Began).Add(j.limit)))
+}
+
+// How long a script that is to be stopped is waited for: an agent that answers, and one that does not (I8).
+const (
+	stopPatience    = 2 * time.Minute
+	silencePatience = 40 * time.Second
+	stopCall        = 20 * time.Second
+)
+
+// stopThere has the agent kill the script, and waits for its end. What does not end in time is left to the sweep,
+// which goes on asking; the log says so.
+func (w *work) stopThere(ctx context.Context, j job, r *row, why error) (status tentacle.ScriptStatusResponseV2, err error) {
+	if errors.Is(why, errOverdue) {
+		w.say(ctx, j.activity, tasklog.Error, "The script took longer than its limit of %s and is being stopped.", j.limit)
+	} else {
+		w.say(ctx, j.activity, tasklog.Info, "Cancelling the script on %s.", j.place.name)
+	}
+	for n, since := 0, time.Now(); ; n++ {
+		crashpoint.Reach("cancel before")
+		call, done := context.WithTimeout(ctx, stopCall)
+		status, err = w.Hub.Cancel(call, j.place.trust, r.ticket, r.logNext, nil)
+		done()
+		if ctx.Err() != nil {
+			return status, context.Cause(ctx)
+		}
+		patience := silencePatience
+		if err == nil {
+			crashpoint.Reach("cancel answered")
+			if err := w.absorb(ctx, j, r, status); err != nil || status.State == tentacle.Complete {
+				return status, err
+			}
+			patience = stopPatience
+		}
+		if time.Since(since) > patience {
+			w.say(ctx, j.activity, tasklog.Warning, "The script may still run on %s: its end could not be confirmed. It is stopped as soon as the agent answers.", j.place.name)
+			return status, why
+		}
+		select {
+		case <-ctx.Done():
+			return status, context.Cause(ctx)
+		case <-time.After(pace(n, j.place.trust.Polling())):
+		}
+	}
+}
+
+func (w *work) setState(ctx context.Context, r *row, state string) error {
+	return w.store(ctx, "script "+state, func(tx *db.Tx) error {
+		_, err := tx.ExecContext(ctx, `UPDATE script_run SET state = $2, command = NULL WHERE ticket = $1`, r.ticket, state)
+		return err
+	})
 }
 
 func (r *row) outcome() outcome {
@@ -319,7 +450,7 @@ func (c command) send(ticket, task string) hub.Command {
 
 // absorb stores everything one answer brought, in one transaction.
 func (w *work) absorb(ctx context.Context, j job, r *row, status tentacle.ScriptStatusResponseV2) error {
-	if r.state != "planned" && len(status.Logs) == 0 && status.NextLogSequence == r.logNext {
+	if r.state != "planned" && !r.unsaved && len(status.Logs) == 0 && status.NextLogSequence == r.logNext {
 		return nil
 	}
 	lines := make([]said, 0, len(status.Logs))
@@ -381,6 +512,10 @@ func (w *work) absorbLines(ctx context.Context, j job, r *row, lines []said, nex
 	if err != nil {
 		return err
 	}
+	sealed, err := w.seal("script_run progress", r.ticket, text) // it names files and may quote the script
+	if err != nil {
+		return err
+	}
 	err = w.store(ctx, "answer", func(tx *db.Tx) error {
 		if err := tasklog.Append(ctx, tx, w.fence, entries...); err != nil {
 			return err
@@ -401,10 +536,11 @@ func (w *work) absorbLines(ctx context.Context, j job, r *row, lines []said, nex
 			}
 		}
 		_, err := tx.ExecContext(ctx, `UPDATE script_run SET state = 'started', log_next = $2, progress = $3, message = $4, errors = $5, warnings = $6 WHERE ticket = $1`,
-			r.ticket, after.logNext, string(text), after.message, after.errors, after.warnings)
+			r.ticket, after.logNext, sealed, after.message, after.errors, after.warnings)
 		return err
 	})
 	if err == nil {
+		after.unsaved = false
 		*r = after
 	}
 	return err
@@ -413,7 +549,7 @@ func (w *work) absorbLines(ctx context.Context, j job, r *row, lines []said, nex
 // ended stores a script's end; from here on its result is ours, and the agent may forget it.
 func (w *work) ended(ctx context.Context, j job, r *row, exit int) error {
 	return w.store(ctx, "script end", func(tx *db.Tx) error {
-		_, err := tx.ExecContext(ctx, `UPDATE script_run SET state = 'ended', exit_code = $2, ended = $3, command = NULL WHERE ticket = $1`, r.ticket, exit, tx.Ms())
+		_, err := tx.ExecContext(ctx, `UPDATE script_run SET state = 'ended', exit_code = $2, ended = $3, warnings = $4, command = NULL WHERE ticket = $1`, r.ticket, exit, tx.Ms(), r.warnings)
 		if err == nil {
 			r.state, r.exit = "ended", exit
 		}
@@ -429,7 +565,7 @@ func (w *work) complete(ctx context.Context, at place, r *row) {
 	if r.state != "ended" || at.machine == "" {
 		return
 	}
-	if hub.Service(r.service) != hub.Fenced && (r.claim != w.fence.Claim || r.incarnation != w.fence.Incarnation) {
+	if hub.Service(r.service) != hub.Fenced && (r.doubted || r.claim != w.fence.Claim || r.incarnation != w.fence.Incarnation) {
 		return
 	}
 	crashpoint.Reach("complete before")
@@ -440,11 +576,6 @@ func (w *work) complete(ctx context.Context, at place, r *row) {
 	if err := w.DB.InTx(ctx, func(tx *db.Tx) error { return setCompleted(ctx, tx, r.ticket) }); err != nil && ctx.Err() == nil {
 		w.Log.Warn("cannot note that a script is completed", "ticket", r.ticket, "err", err)
 	}
-}
-
-func setCompleted(ctx context.Context, tx *db.Tx, ticket string) error {
-	_, err := tx.ExecContext(ctx, `UPDATE script_run SET state = 'completed' WHERE ticket = $1 AND state = 'ended'`, ticket)
-	return err
 }
 
 // collectArtifacts fetches the files that the script registered (deployments.md E10); what cannot be had is a warning.

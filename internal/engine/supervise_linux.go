@@ -19,15 +19,18 @@ import (
 //
 // A stopped or killed node cannot end its own children, so this process does: it is the parent of everything the
 // script starts (a subreaper, so that also what forked twice comes back to it), and it holds the reading end of a
-// pipe whose other end is the node's. When that closes, because the node closed it or died, everything is ended:
-// SIGTERM to the script's group, and SIGKILL to all that is left after the grace (reliability-and-security.md M4).
+// pipe through which the node sends a byte each second. When that closes, because the node closed it or died, or
+// stays silent for hold, because the node is stopped or frozen, everything is ended (reliability-and-security.md M4):
+// SIGTERM to the script's group and, after a grace, SIGKILL to all that is left. A silent node gets a short grace,
+// so that all is over before another node may take the task.
 func Supervise(lifeline io.Reader, arguments []string) int {
 	if len(arguments) == 0 {
 		fmt.Fprintln(os.Stderr, "octavo supervise: which program?")
 		return 64
 	}
-	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP) // only the lifeline ends us
-	_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)        // old kernels lack it; the group is killed all the same
+	// Only the lifeline ends us. The signals are caught, not ignored: what is ignored stays so in the script.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) // old kernels lack it; the group is killed all the same
 	script := exec.Command(arguments[0], arguments[1:]...)
 	script.Stdout, script.Stderr = os.Stdout, os.Stderr
 	script.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -37,17 +40,17 @@ func Supervise(lifeline io.Reader, arguments []string) int {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- script.Wait() }()
-	cut := make(chan struct{})
-	go func() { _, _ = io.Copy(io.Discard, lifeline); close(cut) }()
+	lost := make(chan time.Duration, 1)
+	go func() { lost <- listen(lifeline) }()
 
 	var err error
 	select {
 	case err = <-ended:
-	case <-cut:
+	case grace := <-lost:
 		_ = syscall.Kill(-script.Process.Pid, syscall.SIGTERM) // it may be gone already
 		select {
 		case err = <-ended:
-		case <-time.After(cancelGrace):
+		case <-time.After(grace):
 			_ = syscall.Kill(-script.Process.Pid, syscall.SIGKILL)
 			err = <-ended
 		}
@@ -63,8 +66,38 @@ func Supervise(lifeline io.Reader, arguments []string) int {
 	return 128 + int(syscall.SIGKILL)
 }
 
-// cancelGrace is how long a cancelled script may tidy up (deployments.md E13).
-const cancelGrace = 10 * time.Second
+// How long a cancelled script may tidy up (deployments.md E13), how long a node may be silent (H of
+// reliability-and-security.md 2.2), and how long a script may tidy up after that (K).
+const (
+	cancelGrace = 10 * time.Second
+	hold        = 9 * time.Second
+	silentGrace = time.Second
+)
+
+// listen waits for the end of the lifeline, or its silence, and gives the grace that the script has from then on.
+func listen(lifeline io.Reader) time.Duration {
+	beats := make(chan bool)
+	go func() {
+		b := make([]byte, 16)
+		for {
+			_, err := lifeline.Read(b)
+			beats <- err == nil
+			if err != nil {
+				return
+			}
+		}
+	}()
+	for {
+		select {
+		case alive := <-beats:
+			if !alive {
+				return cancelGrace
+			}
+		case <-time.After(hold):
+			return silentGrace
+		}
+	}
+}
 
 // killChildren ends whatever the script left running. Each death hands us the dead one's children, so we go on until none is left.
 func killChildren() {

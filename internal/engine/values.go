@@ -66,11 +66,44 @@ func (v *values) read(ctx context.Context, w *work, s *subject) error {
 			w.mask.add(*c.Value)
 		}
 	}
+	if err := w.maskProperties(ctx, s); err != nil {
+		return err
+	}
 	for _, pair := range s.system(w) {
 		all = append(all, variable.System(pair[0], pair[1]))
 	}
 	v.candidates = all
 	return v.refresh(ctx, w)
+}
+
+// maskProperties hides every secret of the process itself, also those of steps that ran before this owner came.
+func (w *work) maskProperties(ctx context.Context, s *subject) error {
+	return w.DB.Read(ctx, func(tx *db.Tx) error {
+		hide := func(properties resource.Properties) error {
+			for _, value := range properties {
+				if value.Sensitive == nil || value.Sensitive.SecretId == "" {
+					continue
+				}
+				text, err := w.secretText(ctx, tx, s.deployment.SpaceId, value.Sensitive.SecretId)
+				if err != nil {
+					return err
+				}
+				w.mask.add(text)
+			}
+			return nil
+		}
+		for _, step := range s.process.Steps {
+			if err := hide(step.Properties); err != nil {
+				return err
+			}
+			for _, action := range step.Actions {
+				if err := hide(action.Properties); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
 }
 
 // refresh reads what steps have put out since.

@@ -86,7 +86,6 @@ func (h *Hub) Serve(ctx context.Context, listener net.Listener) error {
 	err := accept.Serve(ctx, listener)
 	cancel()
 	followers.Wait()
-	h.client.Close()
 	return err
 }
 
@@ -107,6 +106,9 @@ func (h *Hub) trusts(p halibut.Peer) bool {
 	defer h.mu.Unlock()
 	return h.trust[p.Thumbprint][canonical(p.Subscription)]
 }
+
+// Close ends all connections to listening agents, once nothing calls them any more.
+func (h *Hub) Close() { h.client.Close() }
 
 func (h *Hub) readTrust(ctx context.Context) error {
 	return h.db.Read(ctx, func(tx *db.Tx) error {
@@ -354,5 +356,8 @@ func Unreachable(err error) bool {
 	return errors.As(err, &connect) || errors.As(err, &transfer) || errors.As(err, &certificate)
 }
 
-// NeverSent says that nothing of the call left us, so nothing ran.
-func NeverSent(err error) bool { return halibut.NeverSent(err) }
+// Answered says whether an error is the agent's own answer: the connection was fine.
+func Answered(err error) bool {
+	var remote *halibut.RemoteError
+	return errors.As(err, &remote)
+}

@@ -131,7 +131,8 @@ func (s *show) startNode(ctx context.Context) error {
 	s.url = "http://" + listen
 	database := filepath.Join(s.Data, "octavo.db")
 	masterKey := filepath.Join(s.Data, "master.key")
-	admin := exec.CommandContext(ctx, s.octavo, "admin", "--database", database, "--master-key-file", masterKey, "--username", "admin", "--password", rand.Text(), "--api-key", s.key)
+	admin := exec.CommandContext(ctx, s.octavo, "admin", "--database", database, "--master-key-file", masterKey, "--username", "admin")
+	admin.Env = append(os.Environ(), "OCTAVO_API_KEY="+s.key) // not among the arguments, which others may see
 	if out, err := admin.CombinedOutput(); err != nil {
 		return fmt.Errorf("octavo admin: %w\n%s", err, out)
 	}
@@ -255,7 +256,7 @@ func (s *show) startAgents(ctx context.Context) error {
 	for _, name := range []string{"listening-agent", "polling-agent"} {
 		data := filepath.Join(s.Data, "agents", name)
 		register := []string{
-			"register-with", "--data", data, "--server", s.url, "--apiKey", s.key, "--name", name,
+			"register-with", "--data", data, "--server", s.url, "--name", name,
 			"--environment", "Development", "--environment", "Production", "--role", "octavo-host", "--force",
 		}
 		configure := []string{"configure", "--data", data, "--app", filepath.Join(data, "Applications")}
@@ -272,7 +273,9 @@ func (s *show) startAgents(ctx context.Context) error {
 			register = append(register, "--comms-style", "TentacleActive", "--server-comms-address", "127.0.0.1", "--server-comms-port", commsPort)
 		}
 		for _, arguments := range [][]string{{"new-certificate", "--data", data, "--if-blank"}, configure, register} {
-			if out, err := exec.CommandContext(ctx, s.agent, arguments...).CombinedOutput(); err != nil {
+			command := exec.CommandContext(ctx, s.agent, arguments...)
+			command.Env = append(os.Environ(), "OCTAVO_API_KEY="+s.key)
+			if out, err := command.CombinedOutput(); err != nil {
 				return fmt.Errorf("octavo-agent %s: %w\n%s", arguments[0], err, out)
 			}
 		}

@@ -28,7 +28,7 @@ CREATE TABLE script_run (
   state     TEXT NOT NULL CHECK (state IN ('planned', 'started', 'ended', 'completed', 'interrupted')),
   command   {{bytes}},       -- what is sent, sealed; dropped at completion
   log_next  BIGINT NOT NULL, -- the agent's log cursor
-  progress  TEXT NOT NULL,   -- state of the parser and the masker
+  progress  {{bytes}} NOT NULL, -- what reading its output has to remember, sealed
   exit_code BIGINT NOT NULL,
   message   TEXT NOT NULL,   -- the script's own reason of failure (fail_step)
   errors    BOOLEAN NOT NULL, -- something was written to standard error
@@ -39,7 +39,7 @@ CREATE TABLE script_run (
   ended     BIGINT,
   UNIQUE (task, run, part)
 );
-CREATE INDEX script_run_left ON script_run (ended) WHERE state = 'ended';
+CREATE INDEX script_run_left ON script_run (created) WHERE state IN ('planned', 'started', 'ended');
 
 -- Output variables of a task (deployments.md E9). machine is the target's id, '' for run-once actions.
 CREATE TABLE output_variable (
@@ -66,6 +66,7 @@ CREATE TABLE artifact (
   id       TEXT PRIMARY KEY,
   space    TEXT NOT NULL,
   task     TEXT NOT NULL,
+  run      TEXT NOT NULL,
   activity TEXT NOT NULL,
   filename TEXT NOT NULL,
   source   TEXT NOT NULL,
