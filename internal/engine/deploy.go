@@ -432,7 +432,7 @@ func (d *walk) act(ctx context.Context, run deployment.Run) (deployment.Run, err
 	case errors.Is(err, errCancelled), stopped && isClosed(d.run.Cancelled()):
 		run.State, run.Text = deployment.Cancelled, "Cancelled."
 	case errors.Is(err, errOverdue), stopped && limit > 0:
-		run.State, run.Text = deployment.TimedOut, fmt.Sprintf("It took longer than its limit of %s.", limit)
+		run.State, run.Text = deployment.TimedOut, fmt.Sprintf("It took longer than %s.", limit)
 	case err == nil:
 		run.State, run.Text = deployment.Failed, result.message
 		if run.Text == "" {
