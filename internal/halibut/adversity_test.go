@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -79,7 +80,11 @@ func TestCancelledWhileRunning(t *testing.T) {
 				r := direct(t, newMemory(), testServices(t, started, release))
 				ctx, cancel := context.WithCancel(context.Background())
 				go func() { <-started; cancel() }()
+				began := time.Now()
 				err := r.call(ctx, "Wait", nil)
+				if waited := time.Since(began); waited > time.Second {
+					t.Errorf("the caller got away after %v", waited)
+				}
 				var transfer *TransferError
 				if !errors.As(err, &transfer) || NeverSent(err) || !errors.Is(err, context.Canceled) || Retryable(err) {
 					t.Errorf("%v", err)
@@ -295,6 +300,99 @@ func TestByteByByte(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// TestSlowPeer: slow is not stalled. A byte every half minute is fine, for as long as it takes.
+func TestSlowPeer(t *testing.T) {
+	warm()
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		listening(t, m, testServices(t, nil, nil))
+		d := dialer{serverIdentity(), m.dial, Timeouts{}.withDefaults()}
+		link, err := d.dial(context.Background(), Endpoint{Address: "peer:1", Thumbprint: agentIdentity().Thumbprint}, clientLine)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer link.abort()
+		s := BytesStream([]byte("slow bytes"))
+		c, err := newCall("IEcho", "Hash", []any{"slow", s})
+		if err != nil {
+			t.Fatal(err)
+		}
+		doc, err := encodeRequest(c.request, "", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		slow := writerFunc(func(p []byte) (int, error) {
+			for i := range p {
+				<-time.After(30 * time.Second)
+				if _, err := link.Write(p[i : i+1]); err != nil {
+					return i, err
+				}
+			}
+			return len(p), nil
+		})
+		if err := errors.Join(writeMessage(link, doc), writeStream(slow, s)); err != nil {
+			t.Fatal(err)
+		}
+		if err := link.awaitFirst(time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		a, err := c.receive(link, t.TempDir())
+		if err != nil || a.Error != nil {
+			t.Fatalf("%+v, %v", a, err)
+		}
+	})
+}
+
+// TestDeadLinkTakesNoCall: whichever of a call and the end of the link is seen first, the caller learns that nothing was sent.
+func TestDeadLinkTakesNoCall(t *testing.T) {
+	taken := 0
+	for range 200 {
+		q := &pollQueue{calls: make(chan *pending)}
+		seen := &watch{done: make(chan struct{}), err: io.EOF}
+		close(seen.done)
+		mine := &pending{done: make(chan outcome, 1)}
+		offered, over := make(chan struct{}), make(chan struct{})
+		var caller sync.WaitGroup
+		caller.Go(func() {
+			close(offered)
+			select {
+			case q.calls <- mine:
+				taken++
+				if out := <-mine.done; !out.unsent {
+					t.Errorf("a dead link answered %+v", out)
+				}
+			case <-over:
+			}
+		})
+		<-offered
+		next, err := q.next(context.Background(), seen, time.Hour)
+		if next != nil || err == nil {
+			t.Errorf("a dead link took a call (%v)", err)
+		}
+		close(over)
+		caller.Wait()
+	}
+	t.Logf("%d of 200 calls were taken and given back", taken)
+}
+
+// TestCallOutlivesDeadLink: a call that a dead link gave back waits for the next one.
+func TestCallOutlivesDeadLink(t *testing.T) {
+	polls := NewPolls(PollsConfig{})
+	q := polls.enter("poll://a/", 0)
+	defer polls.leave("poll://a/", q, 0)
+	var links sync.WaitGroup
+	links.Go(func() {
+		dead := <-q.calls
+		dead.done <- outcome{unsent: true}
+		alive := <-q.calls
+		alive.done <- outcome{answer: &answer{response: response{ID: alive.ID}}}
+	})
+	if err := polls.Call(soon(t), "poll://a", "I", "M", nil); err != nil {
+		t.Error(err)
+	}
+	links.Wait()
 }
 
 // TestWrongResponse: a response to another request ends the connection.

@@ -63,6 +63,18 @@ func TestUntrustedPeersGetNothing(t *testing.T) {
 			t.Errorf("%s: got %q", test.name, got)
 		}
 	}
+	// A listener that trusts whoever asks still wants a certificate.
+	open := *agent
+	ln := listenAt(t, nil)
+	open.address = ln.Addr().String()
+	open.listener = NewListener(ListenerConfig{
+		Identity: agentIdentity(), Services: testServices(t, nil, nil), Log: quiet(),
+		Authorize: func(context.Context, Peer) error { return nil },
+	})
+	within(t, func(ctx context.Context) { _ = open.listener.Serve(ctx, ln) })
+	if got := say(t, open.address, nil, preamble+client); got != "" {
+		t.Errorf("trusting, without certificate: got %q", got)
+	}
 	// The same peers, trusted, are answered; a Linux preamble ends with LF.
 	for _, first := range []string{"MX\r\n\r\n", "MX\n\n"} {
 		got := say(t, agent.address, serverIdentity(), first+client+"GARBAGE that is no message")
