@@ -202,10 +202,11 @@ type batch struct {
 	closed, stop bool
 }
 
-// gather takes lines for a fifth of a second, or a thousand, so that a talkative script costs few transactions.
+// gather takes lines for a fifth of a second, or a thousand, or a megabyte, so that a talkative script costs few transactions.
 func gather(lines <-chan said, cancelled <-chan struct{}, overdue <-chan time.Time, lost <-chan struct{}) (b batch) {
 	var enough <-chan time.Time
-	for len(b.lines) < 1000 {
+	size := 0
+	for len(b.lines) < 1000 && size < 1<<20 {
 		select {
 		case line, open := <-lines:
 			if !open {
@@ -213,6 +214,7 @@ func gather(lines <-chan said, cancelled <-chan struct{}, overdue <-chan time.Ti
 				return b
 			}
 			b.lines = append(b.lines, line)
+			size += len(line.text)
 			if enough == nil {
 				enough = time.After(200 * time.Millisecond)
 			}

@@ -21,6 +21,7 @@ type values struct {
 	candidates []variable.Candidate
 	mu         sync.Mutex
 	outputs    []variable.Variable
+	last       int64 // number of the newest output among them; only the walker looks at it
 }
 
 // read collects the candidates (variables.md 3.5): the sets' values with their secrets opened, prompted values, the
@@ -108,6 +109,13 @@ func (w *work) maskProperties(ctx context.Context, s *subject) error {
 
 // refresh reads what steps have put out since.
 func (v *values) refresh(ctx context.Context, w *work) error {
+	var last int64
+	err := w.DB.Read(ctx, func(tx *db.Tx) error {
+		return tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(seq), 0) FROM output_variable WHERE task = $1`, w.task.Id).Scan(&last)
+	})
+	if err != nil || last == v.last {
+		return err
+	}
 	outputs, err := w.readOutputs(ctx)
 	if err != nil {
 		return err
@@ -119,6 +127,7 @@ func (v *values) refresh(ctx context.Context, w *work) error {
 	v.mu.Lock()
 	v.outputs = all
 	v.mu.Unlock()
+	v.last = last
 	return nil
 }
 

@@ -22,8 +22,8 @@ type Reader struct {
 	Blobs blob.Store
 }
 
-// page is how many chunks one read transaction takes.
-const page = 256
+// page is how many chunks one read transaction takes; an agent's answer, which is one chunk, has 1 MiB at most.
+const page = 32
 
 // Each calls yield with every entry after the given number, in order, and returns the last number seen.
 // It holds no transaction while yield runs.
@@ -37,8 +37,9 @@ func (r Reader) Each(ctx context.Context, task string, after int64, yield func(E
 			if !errors.Is(err, sql.ErrNoRows) {
 				return err
 			}
-			// The chunk that holds the entry after is the last one that starts at or before it.
-			rows, err := tx.QueryContext(ctx, `SELECT body FROM log_chunk WHERE task = $1 AND seq + entries > $2 ORDER BY seq LIMIT $3`, task, after+1, page)
+			// The chunk that holds the next entry is the last one that starts at or before it.
+			rows, err := tx.QueryContext(ctx, `SELECT body FROM log_chunk
+				WHERE task = $1 AND seq >= COALESCE((SELECT MAX(seq) FROM log_chunk WHERE task = $1 AND seq <= $2), 0) ORDER BY seq LIMIT $3`, task, after+1, page)
 			if err != nil {
 				return err
 			}
