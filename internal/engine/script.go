@@ -322,10 +322,18 @@ func (w *work) attend(ctx context.Context, j job, r *row) (status tentacle.Scrip
 		if status.State == tentacle.Complete {
 			break
 		}
+		wait := pace(n, to.Polling())
+		if len(status.Logs) > 0 { // it is talking: stay close to it
+			n = min(n, chatty)
+			wait = pace(n, to.Polling())
+		}
+		if len(status.Logs) >= much {
+			wait = 0
+		}
 		select {
 		case <-calls.Done():
 			return status, context.Cause(calls)
-		case <-time.After(pace(n, to.Polling())):
+		case <-time.After(wait):
 		}
 		crashpoint.Reach("status before")
 		status, err = w.Hub.Status(calls, to, r.ticket, r.logNext, tell)
@@ -412,6 +420,11 @@ func isClosed(c <-chan struct{}) bool {
 		return false
 	}
 }
+
+const (
+	chatty = 3    // a script that talks is asked at the pace of the fourth question, about five times a second
+	much   = 1000 // lines in an answer; more of them are likely to wait behind it already
+)
 
 // pace is how long to wait before the next question: short at first, so that a quick script's log is quick,
 // never long, so that a log streams.

@@ -114,7 +114,7 @@ func (w *world) idle(ctx context.Context, d time.Duration) (before, after work, 
 
 // idleAgents connects many polling agents with a key and a subscription each, and measures the server's memory for one.
 func idleAgents(ctx context.Context, b *bench) error {
-	steps := []int{0, 200, 400}
+	steps := []int{0, 150, 300}
 	if b.long {
 		steps = []int{0, 500, 1000}
 	}
@@ -127,15 +127,15 @@ func idleAgents(ctx context.Context, b *bench) error {
 		env        []string
 		settle     time.Duration
 	}{
-		{"as it comes, 30 s after the last one connected", "", nil, 30 * time.Second},
-		{"garbage of the handshakes collected (GOGC=10)", "P22 at most 32 KiB", []string{"GOGC=10"}, 30 * time.Second},
+		{"as it comes, 15 s after the last one connected", "", nil, 15 * time.Second},
+		{"garbage of the handshakes collected (GOGC=10)", "P22 at most 32 KiB", []string{"GOGC=10"}, 15 * time.Second},
 	} {
 		slope, at, err := b.connected(ctx, steps, identities, run.env, run.settle)
 		if err != nil {
 			return err
 		}
 		b.figure("RSS for one idle agent, "+run.name, slope, "KiB", run.goal)
-		b.note("RSS at %v agents: %s MiB", steps, at)
+		b.note("RSS at %v agents: %.1f MiB", steps, []float64(at))
 	}
 	return nil
 }
@@ -164,7 +164,7 @@ func newIdentities(n int) ([]*halibut.Identity, error) {
 	return out, nil
 }
 
-// connected gives the slope between each two steps, and the memory at each.
+// connected gives the slope from the first step to the last, in KiB, and the memory at each, in MiB.
 func (b *bench) connected(ctx context.Context, steps []int, identities []*halibut.Identity, env []string, settle time.Duration) (slope, at sample, err error) {
 	w, err := b.started(ctx, db.SQLite, env...)
 	if err != nil {
@@ -216,10 +216,8 @@ func (b *bench) connected(ctx context.Context, steps []int, identities []*halibu
 		}
 		at = append(at, kib/1024)
 	}
-	for i := 1; i < len(steps); i++ {
-		slope = append(slope, (at[i]-at[i-1])*1024/float64(steps[i]-steps[i-1]))
-	}
-	return slope, at, nil
+	last := len(steps) - 1
+	return sample{(at[last] - at[0]) * 1024 / float64(steps[last]-steps[0])}, at, nil
 }
 
 func subscription(i int) string { return fmt.Sprintf("poll://bench%015d/", i) }
