@@ -62,7 +62,7 @@ func run(m *testing.M) int {
 func long() bool { return os.Getenv("OCTAVO_TEST_LONG") != "" }
 
 // slots keeps the machine from running more installations at once than it can carry.
-var slots = make(chan struct{}, 5)
+var slots = make(chan struct{}, 8)
 
 // parallel runs a test beside others, when there is room.
 func parallel(t *testing.T) {
