@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -122,7 +123,7 @@ func chunks(ctx context.Context, b *bench) error {
 func (b *bench) running(ctx context.Context, d *db.DB, n int) ([]cluster.Fence, func(), error) {
 	got := make(chan cluster.Fence, n)
 	node, err := cluster.Start(ctx, d, cluster.Config{
-		Name: "bench", DataDir: filepath.Join(b.dir, "node"), Cap: n,
+		Name: "bench", DataDir: filepath.Join(b.dir, "node"), Cap: n, Log: slog.New(slog.DiscardHandler),
 		Handlers: map[string]cluster.Handler{"Deploy": func(ctx context.Context, run *cluster.Run) cluster.Outcome {
 			got <- run.Fence
 			<-ctx.Done()

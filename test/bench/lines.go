@@ -73,6 +73,7 @@ func (b *bench) lines(ctx context.Context, engine db.Engine) error {
 		}
 	}
 	b.figure(fmt.Sprintf("%s: the script by itself, to a file", engine), own, "lines/s", "")
+	b.steady("the script by itself", own)
 	for _, kind := range []string{listening, polling} {
 		name := fmt.Sprintf("%s, %s agent", engine, strings.ToLower(kind))
 		b.figure(name+": script's begin to all lines read from raw", rate[kind], "lines/s", "")

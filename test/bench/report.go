@@ -81,6 +81,13 @@ func (r *report) figure(what string, value fmt.Stringer, unit, goal string) {
 	fmt.Fprintf(&r.lines, "  %-66s %s %s%s\n", what, value, unit, goal)
 }
 
+// steady says so when a yardstick moved so much between the rounds that nothing measured beside it should be judged.
+func (r *report) steady(what string, yardstick sample) {
+	if moved := yardstick.quantile(1) / yardstick.quantile(0); moved > 2 {
+		r.note("not to be judged against a goal: %s moved by %sx between the rounds, so the machine was busy with other work", what, number(moved))
+	}
+}
+
 // note is one line of words.
 func (r *report) note(format string, args ...any) { fmt.Fprintf(&r.lines, "  "+format+"\n", args...) }
 

@@ -117,6 +117,8 @@ func (b *bench) upload(ctx context.Context, size int64, rounds int) error {
 	b.figure("SHA-256 and SHA-1 of as much in memory (the wire wants both)", both, "s", "")
 	b.figure("write + fsync of as much", disk, "s", "")
 	b.figure("upload's rate / min(SHA-256's, disk's)", slower.over(upload), "", "P20 at least 0.6 (floor 0.4)")
+	b.steady("SHA-256 in memory", sha)
+	b.steady("write + fsync", disk)
 	b.figure("server's peak RSS over idle, during the upload", memory, "MiB", "P20 6 MiB (limit 64)")
 	return nil
 }
