@@ -95,7 +95,7 @@ func serve(ctx context.Context, s config.Server, log *slog.Logger) error {
 		return err
 	}
 	defer blobs.Close()
-	agents := hub.New(d, identity, log)
+	agents := hub.New(d, identity, filepath.Join(s.Data, "streams"), log)
 	packages := feed.Repository{DB: d, Blobs: blobs}
 	use := &control.Control{DB: d, Ring: ring, Hub: agents, Packages: packages, Node: s.NodeName, Served: served(identity)}
 	if err := use.Bootstrap(ctx); err != nil {

@@ -488,7 +488,7 @@ func (w *work) absorbLines(ctx context.Context, j job, r *row, lines []said, nex
 	var outputs []script.SetVariable
 	var hide []string
 	for _, line := range lines {
-		for _, event := range parser.Line(line.stream, line.text) {
+		for _, event := range parser.Line(line.stream, storable(line.text)) {
 			switch event := event.(type) {
 			case script.Output:
 				entry := tasklog.Line(j.activity, tasklog.Category(event.Level), w.mask.text(event.Text))
@@ -499,19 +499,22 @@ func (w *work) absorbLines(ctx context.Context, j job, r *row, lines []said, nex
 				after.warnings = after.warnings || event.Level == script.Warning
 				after.errors = after.errors || event.Level == script.Error
 			case script.SetVariable:
+				event.Name, event.Value = storable(event.Name), storable(event.Value)
 				outputs = append(outputs, event)
 				if event.Sensitive {
 					w.mask.add(event.Value)
 				}
 			case script.Mask:
+				event.Value = storable(event.Value)
 				hide = append(hide, event.Value)
 				w.mask.add(event.Value)
 			case script.CreateArtifact:
+				event.Name, event.Path = storable(event.Name), storable(event.Path)
 				after.progress.Artifacts = append(after.progress.Artifacts, event)
 			case script.Progress:
 				entries = append(entries, tasklog.Entry{Activity: j.activity, Change: &tasklog.Change{Percent: event.Percentage, Message: w.mask.text(event.Message)}})
 			case script.ResultMessage:
-				after.message = w.mask.text(event.Message)
+				after.message = w.mask.text(storable(event.Message))
 			case script.Other:
 				if slices.Contains(toolMessages, event.Name) {
 					after.progress.Messages = append(after.progress.Messages, event)
@@ -557,6 +560,14 @@ func (w *work) absorbLines(ctx context.Context, j job, r *row, lines []said, nex
 		*r = after
 	}
 	return err
+}
+
+// storable is foreign text as databases take it: valid UTF-8 without NUL.
+func storable(s string) string {
+	if strings.IndexByte(s, 0) >= 0 {
+		s = strings.ReplaceAll(s, "\x00", "")
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
 }
 
 // ended stores a script's end; from here on its result is ours, and the agent may forget it.

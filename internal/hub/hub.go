@@ -7,6 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -43,13 +45,31 @@ type known struct {
 	until   time.Time
 }
 
-// New makes the hub of a node with the cluster's certificate.
-func New(d *db.DB, identity *halibut.Identity, log *slog.Logger) *Hub {
+// New makes the hub of a node with the cluster's certificate. Files that agents send are kept in the folder streams while
+// they are read; what a dead process left there goes after a day.
+func New(d *db.DB, identity *halibut.Identity, streams string, log *slog.Logger) *Hub {
+	sweepStreams(streams, log)
 	return &Hub{
 		db: d, log: log, identity: identity,
-		client:       halibut.NewClient(halibut.ClientConfig{Identity: identity, Log: log}),
-		polls:        halibut.NewPolls(halibut.PollsConfig{}),
+		client:       halibut.NewClient(halibut.ClientConfig{Identity: identity, StreamDir: streams, Log: log}),
+		polls:        halibut.NewPolls(halibut.PollsConfig{StreamDir: streams}),
 		capabilities: map[string]known{},
+	}
+}
+
+func sweepStreams(folder string, log *slog.Logger) {
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		log.Warn("cannot make the folder of agents' files", "folder", folder, "err", err)
+		return
+	}
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		log.Warn("cannot look into the folder of agents' files", "folder", folder, "err", err)
+	}
+	for _, entry := range entries {
+		if info, err := entry.Info(); err == nil && time.Since(info.ModTime()) > 24*time.Hour {
+			_ = os.Remove(filepath.Join(folder, entry.Name())) // it is tried again at the next start
+		}
 	}
 }
 
