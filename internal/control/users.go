@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-
 	"github.com/octavo/octavo/internal/access"
 	"github.com/octavo/octavo/internal/db"
 	"github.com/octavo/octavo/internal/fault"
