@@ -103,7 +103,7 @@ type attempt struct {
 }
 
 // chosen is one shard's share. By default each name is killed on one engine and stopped on the other, at one of its
-// passings; with OCTAVO_TEST_LONG each is killed and stopped on both at its first, middle and last passing.
+// passings; with OCTAVO_TEST_LONG each is killed and stopped on both at an early, a middle and a late passing (how many there are depends on the speed of the machine).
 func chosen(points []string, engine, shard int) (all []attempt) {
 	passings := map[string][]string{}
 	var names []string
@@ -120,13 +120,13 @@ func chosen(points []string, engine, shard int) (all []attempt) {
 		}
 		of := passings[name]
 		if long() {
-			for _, p := range slices.Compact([]string{of[0], of[len(of)/2], of[len(of)-1]}) {
+			for _, p := range slices.Compact([]string{of[0], of[len(of)/2], of[len(of)*4/5]}) {
 				all = append(all, attempt{p, kill}, attempt{p, stop}, attempt{p, stopKilled}, attempt{p, killTwice})
 			}
 			all = append(all, attempt{of[len(of)/2], stopLong}, attempt{of[len(of)/2], terminate})
 			continue
 		}
-		// The last passings are left to --long: how many there are depends on the machine's speed.
+		// Late passings are left to --long.
 		p := of[(n/shards)%max(1, len(of)/2)]
 		if n/shards%2 == engine {
 			all = append(all, attempt{p, kill})
