@@ -575,13 +575,13 @@ func TestTwoWitnessesOfADeath(t *testing.T) {
 				}
 			}
 			a.kill(t)
-			if got := b.killedNow(t, "a"); got != (c.want == "dead") {
-				t.Errorf("killed: %v, want the node to be %s", got, c.want)
-			}
 			if c.want == "up" {
+				if b.killedNow(t, "a") {
+					t.Error("a lost lock alone was enough")
+				}
 				return
 			}
-			begin := time.Now()
+			begin := time.Now() // the database takes a moment to see that the connection is gone
 			for in(t, w.d, func(ctx context.Context, tx *db.Tx) (NodeInfo, error) { return GetNode(ctx, tx, "a") }).State != c.want {
 				if time.Since(begin) > 8*time.Second { // the counter alone would take 15
 					t.Fatal("not seen")

@@ -79,6 +79,9 @@ func (h *Hub) Thumbprint() string { return h.identity.Thumbprint }
 // Identity is the cluster's certificate and key.
 func (h *Hub) Identity() *halibut.Identity { return h.identity }
 
+// trustPoll is how often trust is read without a hint: taken trust is in force within this time even then (I9).
+const trustPoll = 5 * time.Second
+
 // Serve accepts polling agents until ctx ends, and follows changes of trust.
 func (h *Hub) Serve(ctx context.Context, listener net.Listener) error {
 	if err := h.readTrust(ctx); err != nil {
@@ -95,7 +98,7 @@ func (h *Hub) Serve(ctx context.Context, listener net.Listener) error {
 			case <-ctx.Done():
 				return
 			case <-changed:
-			case <-time.After(time.Second): // the hint may be lost
+			case <-time.After(trustPoll): // the hint may be lost
 			}
 			if err := h.readTrust(ctx); err != nil && ctx.Err() == nil {
 				h.log.Warn("cannot read which agents are trusted; using what was known", "err", err)
