@@ -247,6 +247,9 @@ func (w *work) doThere(ctx context.Context, j job, r *row) (outcome, error) {
 		status, err = w.stopThere(ctx, j, r, err)
 	}
 	if err != nil {
+		if stopped && ctx.Err() == nil || hub.Unreachable(err) {
+			w.leave(ctx, j, r)
+		}
 		return outcome{}, err
 	}
 	exit := status.ExitCode
@@ -390,7 +393,6 @@ func (w *work) stopThere(ctx context.Context, j job, r *row, why error) (status 
 			patience = stopPatience
 		}
 		if time.Since(since) > patience {
-			w.say(ctx, j.activity, tasklog.Warning, "The script may still run on %s: its end could not be confirmed. It is stopped as soon as the agent answers.", j.place.name)
 			return status, why
 		}
 		select {
@@ -398,6 +400,18 @@ func (w *work) stopThere(ctx context.Context, j job, r *row, why error) (status 
 			return status, context.Cause(ctx)
 		case <-time.After(pace(n, j.place.trust.Polling())):
 		}
+	}
+}
+
+// leave gives a script up whose agent does not answer: from now on the sweep asks the agent to end it.
+func (w *work) leave(ctx context.Context, j job, r *row) {
+	w.say(ctx, j.activity, tasklog.Warning, "The script may still run on %s: its end could not be confirmed. It is stopped as soon as the agent answers.", j.place.name)
+	err := w.store(ctx, "leave", func(tx *db.Tx) error {
+		_, err := tx.ExecContext(ctx, `UPDATE script_run SET ended = $2 WHERE ticket = $1`, r.ticket, tx.Ms())
+		return err
+	})
+	if err != nil && ctx.Err() == nil {
+		w.Log.Warn("cannot note that a script is left on its agent; it is ended with its task", "ticket", r.ticket, "err", err)
 	}
 }
 

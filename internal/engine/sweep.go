@@ -44,7 +44,7 @@ func (e *Engine) often(ctx context.Context, trouble string, do func(context.Cont
 // leftovers are scripts that agents still know although nobody waits for them any more:
 //
 //	ended               the completion failed, or had to wait (adoptedDelay)
-//	planned, started    their task ended without them, because the agent could not be reached
+//	planned, started    they were given up, or their task ended without them, because the agent could not be reached
 //
 // An agent that is silent is asked again after a minute; after a week it keeps its workspace, and the row is let go.
 type leftovers struct {
@@ -111,7 +111,7 @@ func (l *leftovers) list(ctx context.Context) (byMachine map[string][]leftover, 
 		rows, err := tx.QueryContext(ctx, `SELECT r.ticket, r.state, r.place, r.task, r.log_next, COALESCE(r.ended, r.created)
 			FROM script_run r JOIN task t ON t.id = r.task
 			WHERE (r.state = 'ended' AND r.ended < $1
-				OR r.state IN ('planned', 'started') AND r.place <> '' AND t.state IN ('Success', 'Failed', 'Canceled', 'TimedOut'))`+but+`
+				OR r.state IN ('planned', 'started') AND r.place <> '' AND (r.ended IS NOT NULL OR t.state IN ('Success', 'Failed', 'Canceled', 'TimedOut')))`+but+`
 			ORDER BY r.created LIMIT 200`, args...)
 		if err != nil {
 			return err
