@@ -20,8 +20,7 @@ import (
 func check(t interface{ Errorf(string, ...any) }, d *db.DB) {
 	var query, or string
 	for what, q := range map[string]string{
-		// What is to be cancelled waits for no turn: claimEnding takes it without one.
-		"a turn without a holder that others wait for": `SELECT count(*) FROM queue q WHERE NOT q.head AND NOT q.cancel AND q.due AND q.state IN ('queued', 'released')
+		"a turn without a holder that others wait for": `SELECT count(*) FROM queue q WHERE NOT q.head AND q.due AND q.state IN ('queued', 'released')
 			AND NOT EXISTS (SELECT 1 FROM queue a WHERE a.turn = q.turn AND a.head)`,
 		"a turn with two that run":           `SELECT count(*) FROM (SELECT turn FROM queue WHERE state = 'running' AND NOT cancel AND turn IS NOT NULL GROUP BY turn HAVING count(*) > 1) x`,
 		"a live task that is not queued":     `SELECT count(*) FROM task t WHERE t.state = 'live' AND NOT EXISTS (SELECT 1 FROM queue q WHERE q.task = t.id)`,

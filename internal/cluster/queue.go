@@ -154,14 +154,14 @@ func lockTurnOf(ctx context.Context, tx *db.Tx, task string) (turn string, err e
 	return turn, lockTurn(ctx, tx, turn)
 }
 
-// promote gives a turn that nobody holds to the first task that waits for it: one that has run before,
-// then by lane and place. The turn is locked.
+// promote gives a turn that nobody holds to the first task of it: one that runs to be ended (claimEnding) or has
+// run before, then by lane and place. The turn is locked.
 func promote(ctx context.Context, tx *db.Tx, turn string) error {
 	if turn == "" {
 		return nil
 	}
 	res, err := tx.ExecContext(ctx, `UPDATE queue SET head = TRUE
-		WHERE task = (SELECT b.task FROM queue b WHERE b.turn = $1 AND NOT b.head AND b.due AND b.state IN ('queued', 'released')
+		WHERE task = (SELECT b.task FROM queue b WHERE b.turn = $1 AND NOT b.head AND b.due AND b.state IN ('queued', 'released', 'running')
 				ORDER BY b.lane, b.place LIMIT 1)
 			AND NOT EXISTS (SELECT 1 FROM queue a WHERE a.turn = $1 AND a.head)`, turn)
 	if err != nil {

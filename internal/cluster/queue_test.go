@@ -856,3 +856,37 @@ func TestClaimWaitsForADrainUnderWay(t *testing.T) {
 		t.Errorf("claimed %q after the drain was committed", took)
 	}
 }
+
+// A task that runs only to be ended takes its turn as soon as that is free: nobody else of the turn starts
+// beside it, and released it still holds the turn.
+func TestATaskToBeEndedTakesItsTurn(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		epoch := node(t, d, "n1", 5)
+		set := push(t, d, NewTask{Turn: "a"})
+		set = claims(t, d, "n1", epoch, 0)[0]
+		next := push(t, d, NewTask{Turn: "a"})
+		in(t, d, func(ctx context.Context, tx *db.Tx) (any, error) { return nil, wait(ctx, tx, set.fence, "a", false) })
+		next = claims(t, d, "n1", epoch, 0)[0]
+		in(t, d, func(ctx context.Context, tx *db.Tx) (Task, error) { return Cancel(ctx, tx, set.Id, "") })
+		set = in(t, d, func(ctx context.Context, tx *db.Tx) ([]Task, error) {
+			return claimEnding(ctx, tx, "n1", epoch, []string{"Deploy"})
+		})[0]
+		late := push(t, d, NewTask{Turn: "a"})
+		in(t, d, func(ctx context.Context, tx *db.Tx) (any, error) {
+			return nil, finish(ctx, tx, next.fence, "a", Success, "")
+		})
+		if got := get(t, d, set.Id); !got.Head {
+			t.Error("the turn went past the task that runs to be ended")
+		}
+		if got := claims(t, d, "n1", epoch, 1); len(got) != 0 {
+			t.Errorf("%s started beside it", got[0].Id)
+		}
+		in(t, d, func(ctx context.Context, tx *db.Tx) (any, error) { return nil, release(ctx, tx, set.fence) })
+		if got := get(t, d, set.Id); !got.Head {
+			t.Error("released, it lost its turn")
+		}
+		if got := get(t, d, late.Id); got.Head {
+			t.Error("two hold the turn")
+		}
+	})
+}
