@@ -164,8 +164,10 @@ func TestTLSVersions(t *testing.T) {
 				r := direct(t, m, testServices(t, nil, nil))
 				r.stop()
 				ln := listenAt(t, m)
-				r.listener.tls.MinVersion, r.listener.tls.MaxVersion = version, version
-				within(t, func(ctx context.Context) { _ = r.listener.Serve(ctx, ln) })
+				// A listener of its own: the first one may still be shaking hands with its configuration.
+				listener := NewListener(r.listener.config)
+				listener.tls.MinVersion, listener.tls.MaxVersion = version, version
+				within(t, func(ctx context.Context) { _ = listener.Serve(ctx, ln) })
 				if r.polls != nil {
 					within(t, func(ctx context.Context) { r.poll(t, ctx, m, testServices(t, nil, nil)) })
 				}
