@@ -55,6 +55,13 @@ func (d *walk) action(ctx context.Context, run deployment.Run, activity string, 
 			return brought, err
 		}
 	}
+	locks := namedLocks(d.space.Id, vars.Text(PropLocks))
+	if at.machine != "" && at.machine == at.target {
+		locks = append(locks, targetLock(at, d.plan.Bypass))
+	}
+	if err := d.lock(ctx, runID(run), activity, locks); err != nil {
+		return outcome{}, err
+	}
 	return d.tool(ctx, job{
 		run: runID(run), part: tool, activity: activity, action: planned.Name, place: at, limit: limit,
 		command: func(_ context.Context, service hub.Service) (command, error) {
@@ -231,6 +238,9 @@ func (d *walk) retain(ctx context.Context, run deployment.Run, activity string) 
 	}
 	file, err := convention.RetentionFile(sets)
 	if err != nil {
+		return outcome{}, err
+	}
+	if err := d.lock(ctx, runID(run), activity, []lock{targetLock(at, d.plan.Bypass)}); err != nil {
 		return outcome{}, err
 	}
 	return d.tool(ctx, job{

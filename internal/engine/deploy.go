@@ -391,6 +391,9 @@ func (d *walk) attempt(ctx context.Context, stop context.CancelCauseFunc, run de
 		if err := updateRun(ctx, tx, d.task.Id, run); err != nil {
 			return err
 		}
+		if err := unlock(ctx, tx, d.task.Id, runID(run)); err != nil {
+			return err
+		}
 		return tasklog.Append(ctx, tx, d.fence, append(lines, changes...)...)
 	})
 	if err != nil {

@@ -114,7 +114,13 @@ func (w *work) end(ctx context.Context, state cluster.State, text string) cluste
 		entries = append(entries, tasklog.Line(w.task.Id, category, w.mask.text(text)))
 	}
 	entries = append(entries, tasklog.Set(w.task.Id, status))
-	if err := w.store(ctx, "end", func(tx *db.Tx) error { return tasklog.Append(ctx, tx, w.fence, entries...) }); err != nil {
+	err := w.store(ctx, "end", func(tx *db.Tx) error {
+		if err := unlock(ctx, tx, w.task.Id, ""); err != nil {
+			return err
+		}
+		return tasklog.Append(ctx, tx, w.fence, entries...)
+	})
+	if err != nil {
 		w.Log.Error("cannot write the end of a task's log", "task", w.task.Id, "err", err)
 		return cluster.Released{}
 	}

@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -326,6 +327,49 @@ func TestConditions(t *testing.T) { // C1-C6, F5
 		}
 		if got := e.task.text("ErrorMessage"); !strings.Contains(got, "out of cheese") {
 			t.Errorf("the task says %q", got)
+		}
+	})
+}
+
+// One script at a time on a target, over all tasks, in the order of asking; who waits says for whom (P11).
+func TestTargetLock(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		other := w.call("POST", "/api/environments", m{"Name": "Other"}).text("Id")
+		lifecycle := w.call("GET", "/api/lifecycles", nil).text("Items.0.Id")
+		w.call("PUT", "/api/lifecycles/"+lifecycle, m{"Id": lifecycle, "Name": "Default Lifecycle", "Phases": []any{m{"Name": "Any", "OptionalDeploymentTargets": []any{w.environment, other}}}})
+		_, home := w.target("web1", m{"EnvironmentIds": []any{w.environment, other}})
+		w.save(step("One", "web", bash(`cd "`+home+`"; echo in >> witness; while [ ! -e go ]; do sleep 0.05; done; echo out >> witness`, m{"Octavo.Action.Locks": "db, #{Octopus.Environment.Name}"}), nil))
+		version := w.release(nil)
+		var tasks []string
+		push := func(environment string) {
+			made := w.call("POST", "/api/Spaces-1/deployments/create/untenanted/v1", m{"ProjectName": "Web", "ReleaseVersion": version, "EnvironmentNames": []any{environment}})
+			tasks = append(tasks, made.text("DeploymentServerTasks.0.ServerTaskId"))
+		}
+		logs := func(task, part string) {
+			w.until(task+" says "+part, func() (bool, string) {
+				text := fmt.Sprint(w.call("GET", "/api/tasks/"+task+"/raw", nil).v)
+				return strings.Contains(text, part), text
+			})
+		}
+		push("Test")
+		w.until("the first script runs", func() (bool, string) {
+			_, err := os.Stat(filepath.Join(home, "witness"))
+			return err == nil, fmt.Sprint(err)
+		})
+		push("Other")
+		logs(tasks[1], "Waiting for lock db, which "+tasks[0])
+		if err := os.WriteFile(filepath.Join(home, "go"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, task := range tasks {
+			w.until(task+" ends", func() (bool, string) {
+				state := w.call("GET", "/api/tasks/"+task, nil).text("State")
+				return state == "Success", state
+			})
+		}
+		witness, err := os.ReadFile(filepath.Join(home, "witness"))
+		if got := string(witness); err != nil || got != "in\nout\nin\nout\n" {
+			t.Errorf("the scripts overlapped: %q, %v", got, err)
 		}
 	})
 }

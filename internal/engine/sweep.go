@@ -15,18 +15,18 @@ import (
 )
 
 // Sweep does what no task waits for, until ctx ends: it has agents forget ended scripts and end those that a task left
-// behind, and it seals the logs of ended tasks. Any node may do any of it at any time.
+// behind, frees locks that ended tasks left, and seals the logs of ended tasks. Any node may do any of it at any time.
 func (e *Engine) Sweep(ctx context.Context) {
 	var loops sync.WaitGroup
 	agents := &leftovers{Engine: e, silent: map[string]time.Time{}}
-	loops.Go(func() { e.often(ctx, "cannot clear scripts that are left on agents", agents.clear) })
-	loops.Go(func() { e.often(ctx, "cannot seal the logs of ended tasks", e.sealLogs) })
+	loops.Go(func() { e.often(ctx, 5*time.Second, "cannot clear scripts that are left on agents", agents.clear) })
+	loops.Go(func() { e.often(ctx, time.Minute, "cannot free the locks of ended tasks", e.unlockEnded) })
+	loops.Go(func() { e.often(ctx, 5*time.Second, "cannot seal the logs of ended tasks", e.sealLogs) })
 	loops.Wait()
 }
 
-// often does something every five seconds or so.
-func (e *Engine) often(ctx context.Context, trouble string, do func(context.Context) error) {
-	const every = 5 * time.Second
+// often does something about once in a time.
+func (e *Engine) often(ctx context.Context, every time.Duration, trouble string, do func(context.Context) error) {
 	wait := rand.N(every)
 	for {
 		select {

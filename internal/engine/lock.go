@@ -1,0 +1,176 @@
+package engine
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/octavo/octavo/internal/db"
+	"github.com/octavo/octavo/internal/engine/tasklog"
+)
+
+// PropLocks is the action property that names locks to hold while the action runs, separated by commas. One with
+// " (shared)" behind it lets others in that share it too. Names are the space's, filled with variables.
+const PropLocks = "Octavo.Action.Locks"
+
+// lock is what an attempt holds while it runs: its target, or a lock that its action names (deployments.md P11).
+type lock struct {
+	scope, name string
+	shared      bool
+	shown       string // for people
+}
+
+// targetLock keeps a target to one script at a time, over all tasks. Those that bypass the mutex share it among each other,
+// as readers do, and wait for those that do not (behaviour.md 2.6).
+func targetLock(at place, bypass bool) lock {
+	return lock{scope: at.machine, shared: bypass, shown: at.name}
+}
+
+// namedLocks reads the locks that an action names.
+func namedLocks(space, text string) (locks []lock) {
+	for name := range strings.SplitSeq(text, ",") {
+		name, shared := strings.CutSuffix(strings.TrimSpace(name), "(shared)")
+		if name = strings.ToLower(strings.TrimSpace(name)); name == "" {
+			continue
+		}
+		i := slices.IndexFunc(locks, func(l lock) bool { return l.name == name })
+		if i < 0 {
+			locks = append(locks, lock{scope: space, name: name, shared: shared, shown: "lock " + name})
+		} else {
+			locks[i].shared = locks[i].shared && shared
+		}
+	}
+	return locks
+}
+
+// lock takes an attempt's locks, one after the other in one order for all, so that nobody waits in a circle. Who asked
+// first is first. They are held until the attempt's end is stored (unlock): a dead node lets go of nothing, since its
+// scripts run on.
+func (w *work) lock(ctx context.Context, run, activity string, locks []lock) error {
+	slices.SortFunc(locks, func(a, b lock) int {
+		if c := strings.Compare(b.name, a.name); c != 0 { // targets, which have no name, come last
+			return c
+		}
+		return strings.Compare(a.scope, b.scope)
+	})
+	for _, l := range locks {
+		if err := w.wait(ctx, run, activity, l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wait queues up for one lock and returns when it is held.
+func (w *work) wait(ctx context.Context, run, activity string, l lock) error {
+	freed, stop := w.DB.Listen(l.topic())
+	defer stop()
+	holder, told := "", ""
+	err := w.store(ctx, "lock", func(tx *db.Tx) (err error) {
+		if err := l.ask(ctx, tx, w.task.Id, run); err != nil {
+			return err
+		}
+		holder, err = l.before(ctx, tx, w.task.Id, run)
+		return err
+	})
+	for err == nil && holder != "" {
+		if holder != told {
+			told = holder
+			w.say(ctx, activity, tasklog.Wait, "Waiting for %s, which %s holds.", l.shown, w.describe(ctx, holder))
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-w.run.Cancelled():
+			return errCancelled
+		case <-freed:
+		case <-time.After(lockPoll):
+		}
+		err = w.DB.Read(ctx, func(tx *db.Tx) (err error) {
+			holder, err = l.before(ctx, tx, w.task.Id, run)
+			return err
+		})
+	}
+	return err
+}
+
+// lockPoll is how often a waiting attempt looks without a hint.
+const lockPoll = 2 * time.Second
+
+func (l lock) topic() string { return "lock:" + l.scope + "/" + l.name }
+
+// ask takes a place in the lock's queue, once per attempt. Places are given one at a time, so that who sees no
+// earlier row never will.
+func (l lock) ask(ctx context.Context, tx *db.Tx, task, run string) error {
+	if tx.Engine() == db.Postgres {
+		if _, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock(791200404, hashtext($1))", l.topic()); err != nil {
+			return err
+		}
+	}
+	_, err := tx.ExecContext(ctx, `INSERT INTO run_lock (scope, name, seq, shared, task, run)
+		VALUES ($1, $2, (SELECT coalesce(max(o.seq), 0) + 1 FROM run_lock o WHERE o.scope = $1 AND o.name = $2), $3, $4, $5)
+		ON CONFLICT (task, run, scope, name) DO NOTHING`, l.scope, l.name, l.shared, task, run)
+	if err != nil {
+		return fmt.Errorf("ask for %s: %w", l.topic(), err)
+	}
+	return nil
+}
+
+// before gives the task that an attempt has to wait for, "" when it holds the lock.
+func (l lock) before(ctx context.Context, tx *db.Tx, task, run string) (holder string, err error) {
+	err = tx.QueryRowContext(ctx, `SELECT o.task FROM run_lock me JOIN run_lock o ON o.scope = me.scope AND o.name = me.name AND o.seq < me.seq
+		WHERE me.task = $1 AND me.run = $2 AND me.scope = $3 AND me.name = $4 AND NOT (o.shared AND me.shared)
+		ORDER BY o.seq LIMIT 1`, task, run, l.scope, l.name).Scan(&holder)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	return holder, err
+}
+
+// unlock lets go of an attempt's locks, or of all that a task holds when run is "".
+func unlock(ctx context.Context, tx *db.Tx, task, run string) error {
+	rows, err := tx.QueryContext(ctx, `DELETE FROM run_lock WHERE task = $1 AND ($2 = '' OR run = $2) RETURNING scope, name`, task, run)
+	if err != nil {
+		return fmt.Errorf("unlock: %w", err)
+	}
+	return freed(tx, rows)
+}
+
+// unlockEnded lets go of what tasks left that have ended.
+func (e *Engine) unlockEnded(ctx context.Context) error {
+	return e.DB.InTx(ctx, func(tx *db.Tx) error {
+		rows, err := tx.QueryContext(ctx, `DELETE FROM run_lock WHERE NOT EXISTS (SELECT 1 FROM task t WHERE t.id = run_lock.task AND t.state = 'live') RETURNING scope, name`)
+		if err != nil {
+			return err
+		}
+		return freed(tx, rows)
+	})
+}
+
+func freed(tx *db.Tx, rows *sql.Rows) error {
+	defer rows.Close()
+	for rows.Next() {
+		var l lock
+		if err := rows.Scan(&l.scope, &l.name); err != nil {
+			return err
+		}
+		tx.Hint(l.topic())
+	}
+	return rows.Err()
+}
+
+// describe names a task for people.
+func (w *work) describe(ctx context.Context, task string) string {
+	var text string
+	err := w.DB.Read(ctx, func(tx *db.Tx) error {
+		return tx.QueryRowContext(ctx, "SELECT description FROM task WHERE id = $1", task).Scan(&text)
+	})
+	if err != nil || text == "" {
+		return task
+	}
+	return fmt.Sprintf("%s (%s)", task, text)
+}
