@@ -26,6 +26,7 @@ type TaskDetails struct {
 	ActivityLogs    []*tasklog.Activity
 	PhysicalLogSize int64
 	Progress        Progress
+	Runs            []tasklog.Run // which nodes ran it, and when
 	Links           map[string]string
 }
 
@@ -203,7 +204,11 @@ func (c *call) taskDetails() (TaskDetails, error) {
 	if err != nil {
 		return TaskDetails{}, err
 	}
-	d := TaskDetails{Task: t, PhysicalLogSize: size, Progress: Progress{EstimatedTimeRemaining: ""}, Links: map[string]string{"Self": t.Links["Self"] + "/details"}}
+	runs, err := c.logs.Runs(c.ctx, t.Id)
+	if err != nil {
+		return TaskDetails{}, err
+	}
+	d := TaskDetails{Task: t, PhysicalLogSize: size, Progress: Progress{EstimatedTimeRemaining: ""}, Runs: runs, Links: map[string]string{"Self": t.Links["Self"] + "/details"}}
 	if root == nil { // it has said nothing yet: say what it waits for
 		text, err := c.control.WhyWaiting(c.ctx, t.Id)
 		if err != nil {

@@ -45,6 +45,7 @@ func (Released) outcome() {}
 type Run struct {
 	Task  Task
 	Fence Fence
+	Epoch int64 // of the node, for people: which of its registrations runs this
 
 	cancelled chan struct{}
 }
@@ -422,7 +423,7 @@ func (s *session) ripen(ctx context.Context) {
 
 // start runs a claimed task's handler.
 func (s *session) start(t Task) {
-	a := &active{run: &Run{Task: t, Fence: t.fence, cancelled: make(chan struct{})}, done: make(chan struct{})}
+	a := &active{run: &Run{Task: t, Fence: t.fence, Epoch: s.epoch, cancelled: make(chan struct{})}, done: make(chan struct{})}
 	if t.Cancelling {
 		a.told = true
 		close(a.run.cancelled)

@@ -54,7 +54,10 @@ type work struct {
 func (e *Engine) handle(do func(ctx context.Context, w *work) (cluster.Outcome, error)) cluster.Handler {
 	return func(ctx context.Context, run *cluster.Run) cluster.Outcome {
 		w := &work{Engine: e, task: run.Task, fence: run.Fence, run: run, mask: newMasks()}
-		err := w.loadMasks(ctx)
+		err := w.store(ctx, "run", func(tx *db.Tx) error { return tasklog.BeginRun(ctx, tx, w.fence, e.Node, run.Epoch) })
+		if err == nil {
+			err = w.loadMasks(ctx)
+		}
 		if err == nil {
 			_, err = w.readOutputs(ctx) // their sensitive values are masked from then on
 		}
@@ -63,9 +66,11 @@ func (e *Engine) handle(do func(ctx context.Context, w *work) (cluster.Outcome, 
 			outcome, err = do(ctx, w)
 		}
 		if err == nil {
+			w.over(ctx, outcome)
 			return outcome
 		}
 		if ctx.Err() != nil || errors.Is(err, cluster.ErrFenced) {
+			w.over(ctx, cluster.Released{})
 			return cluster.Released{}
 		}
 		if ours(err) && !errors.Is(err, errPanicked) && w.task.Claims < maxClaims {
@@ -74,6 +79,7 @@ func (e *Engine) handle(do func(ctx context.Context, w *work) (cluster.Outcome, 
 			case <-ctx.Done():
 			case <-time.After(2 * time.Second):
 			}
+			w.over(ctx, cluster.Released{})
 			return cluster.Released{}
 		}
 		text := "Something went wrong inside the server; its log has the details."
@@ -84,6 +90,27 @@ func (e *Engine) handle(do func(ctx context.Context, w *work) (cluster.Outcome, 
 			e.Log.Error("task failed", "task", w.task.Id, "err", err)
 		}
 		return w.end(ctx, cluster.Failed, text)
+	}
+}
+
+// over notes why this node does no more for the task. Its end is noted with its last words (end), and the next owner
+// notes what this node could not.
+func (w *work) over(ctx context.Context, outcome cluster.Outcome) {
+	how := tasklog.HandedOver
+	switch outcome.(type) {
+	case cluster.Ended:
+		return
+	case cluster.Waiting:
+		how = tasklog.Waited
+	}
+	if errors.Is(context.Cause(ctx), cluster.ErrFenced) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	err := w.store(ctx, "run over", func(tx *db.Tx) error { return tasklog.EndRun(ctx, tx, w.fence, how) })
+	if err != nil && !errors.Is(err, cluster.ErrFenced) {
+		w.Log.Warn("cannot note that this node lets a task go", "task", w.task.Id, "err", err)
 	}
 }
 
@@ -116,6 +143,9 @@ func (w *work) end(ctx context.Context, state cluster.State, text string) cluste
 	entries = append(entries, tasklog.Set(w.task.Id, status))
 	err := w.store(ctx, "end", func(tx *db.Tx) error {
 		if err := unlock(ctx, tx, w.task.Id, ""); err != nil {
+			return err
+		}
+		if err := tasklog.EndRun(ctx, tx, w.fence, tasklog.Ended); err != nil {
 			return err
 		}
 		return tasklog.Append(ctx, tx, w.fence, entries...)

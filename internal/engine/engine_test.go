@@ -366,6 +366,10 @@ func TestTargetLock(t *testing.T) {
 				state := w.call("GET", "/api/tasks/"+task, nil).text("State")
 				return state == "Success", state
 			})
+			runs := w.call("GET", "/api/tasks/"+task+"/details", nil)
+			if got := runs.text("Runs.0.ServerNode") + " " + runs.text("Runs.0.Ending") + runs.text("Runs.1"); got != "OctopusServerNodes-n1 Ended<no Runs.1>" {
+				t.Errorf("who ran %s: %s", task, got)
+			}
 		}
 		witness, err := os.ReadFile(filepath.Join(home, "witness"))
 		if got := string(witness); err != nil || got != "in\nout\nin\nout\n" {
