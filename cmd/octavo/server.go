@@ -135,16 +135,7 @@ func serve(ctx context.Context, s config.Server, log *slog.Logger) error {
 	loops.Go(func() { carry.Sweep(background) })
 	node, err := cluster.Start(ctx, d, cluster.Config{
 		Name: s.NodeName, DataDir: s.Data, Cap: s.TaskCap, Version: api.Version, Address: web.Addr().String(), Handlers: carry.Handlers(), OnEnd: use.TaskEnded, StopGrace: s.StopGrace, Log: log,
-		Duties: []cluster.Duty{
-			{Name: "Remove uploads that died", Every: time.Hour, Do: func(ctx context.Context, _ cluster.Term) error {
-				_, err := blobs.Sweep(ctx, blob.StaleAfter)
-				return err
-			}},
-			{Name: "Remove content of deleted packages", Every: time.Hour, Do: func(ctx context.Context, _ cluster.Term) error {
-				_, err := packages.Sweep(ctx, feed.Grace)
-				return err
-			}},
-		},
+		Duties: duties(blobs, packages),
 	})
 	if err != nil {
 		stop()

@@ -1,0 +1,24 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/octavo/octavo/internal/blob"
+	"github.com/octavo/octavo/internal/cluster"
+	"github.com/octavo/octavo/internal/feed"
+)
+
+// duties are what the leading node does again and again. What is long work pushes a task, which any node runs.
+func duties(blobs *blob.Folder, packages feed.Repository) []cluster.Duty {
+	return []cluster.Duty{
+		{Name: "Remove uploads that died", Every: time.Hour, Do: func(ctx context.Context, _ cluster.Term) error {
+			_, err := blobs.Sweep(ctx, blob.StaleAfter)
+			return err
+		}},
+		{Name: "Remove content of deleted packages", Every: time.Hour, Do: func(ctx context.Context, _ cluster.Term) error {
+			_, err := packages.Sweep(ctx, feed.Grace)
+			return err
+		}},
+	}
+}
