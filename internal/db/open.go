@@ -3,6 +3,7 @@ package db
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net/url"
@@ -15,10 +16,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
+	"modernc.org/sqlite"
 
 	"github.com/octavo/octavo/internal/fault"
-
-	_ "modernc.org/sqlite" // the pure-Go driver, named "sqlite"
 )
 
 // DB is one database: a PostgreSQL, or an SQLite file.
@@ -44,20 +44,26 @@ func (d *DB) Name() string { return d.name }
 // Two members of a PostgreSQL URL are ours: pool=N bounds the connections of ordinary work (16), and
 // hints=off leaves out LISTEN, for a pooler in transaction mode; then polling alone wakes the loops.
 func Open(ctx context.Context, where string) (*DB, error) {
+	return OpenThrough(ctx, where, func(c driver.Connector) driver.Connector { return c })
+}
+
+// OpenThrough is Open with something between us and the driver, such as a log of statements, or faults (dbtest).
+// It is put around each of the pools; hints go their own way.
+func OpenThrough(ctx context.Context, where string, through func(driver.Connector) driver.Connector) (*DB, error) {
 	var d *DB
 	var err error
 	switch {
 	case strings.HasPrefix(where, "postgres://"), strings.HasPrefix(where, "postgresql://"):
-		d, err = openPostgres(where)
+		d, err = openPostgres(where, through)
 	case strings.HasPrefix(where, "sqlite:"):
-		d, err = openSQLite(strings.TrimPrefix(where, "sqlite:"))
+		d, err = openSQLite(strings.TrimPrefix(where, "sqlite:"), through)
 	case where == "":
 		return nil, fault.InvalidField("database", "No database was named. Give the path of an SQLite file, or postgres://user:password@host/name.")
 	case strings.Contains(where, "://"):
 		scheme, _, _ := strings.Cut(where, "://")
 		return nil, fault.InvalidField("database", "The database scheme %q is unknown. Use postgres://, or a path for SQLite.", scheme)
 	default:
-		d, err = openSQLite(where)
+		d, err = openSQLite(where, through)
 	}
 	if err != nil {
 		return nil, err
@@ -82,7 +88,7 @@ func (d *DB) Close() error {
 	return err
 }
 
-func openSQLite(path string) (*DB, error) {
+func openSQLite(path string, through func(driver.Connector) driver.Connector) (*DB, error) {
 	if path == "" {
 		return nil, fault.InvalidField("database", "The path of the SQLite file is empty.")
 	}
@@ -108,21 +114,22 @@ func openSQLite(path string) (*DB, error) {
 		}
 		return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: q.Encode()}).String()
 	}
-	write, err := sql.Open("sqlite", dsn("immediate"))
+	one, err := sqlite.NewConnector(dsn("immediate"))
 	if err != nil {
 		return nil, err
 	}
-	write.SetMaxOpenConns(1) // SQLite has one writer; waiting here is cheaper and fairer than its busy loop
-	read, err := sql.Open("sqlite", dsn("deferred", "query_only(1)"))
+	many, err := sqlite.NewConnector(dsn("deferred", "query_only(1)"))
 	if err != nil {
-		return nil, errors.Join(err, write.Close())
+		return nil, err
 	}
+	write, read := sql.OpenDB(through(one)), sql.OpenDB(through(many))
+	write.SetMaxOpenConns(1) // SQLite has one writer; waiting here is cheaper and fairer than its busy loop
 	read.SetMaxOpenConns(max(4, runtime.NumCPU()))
 	read.SetMaxIdleConns(max(4, runtime.NumCPU()))
 	return &DB{dialect: dialects[SQLite], write: write, read: read, queue: write, control: write, hints: newHints(nil), name: path}, nil
 }
 
-func openPostgres(where string) (*DB, error) {
+func openPostgres(where string, through func(driver.Connector) driver.Connector) (*DB, error) {
 	u, err := url.Parse(where)
 	if err != nil {
 		return nil, fault.InvalidField("database", "The database URL cannot be read. Write postgres://user:password@host:5432/name, with special characters of the password percent-encoded.")
@@ -167,7 +174,7 @@ func openPostgres(where string) (*DB, error) {
 		for k, v := range more {
 			c.RuntimeParams[k] = v
 		}
-		p := stdlib.OpenDB(*c)
+		p := sql.OpenDB(through(stdlib.GetConnector(*c)))
 		p.SetMaxOpenConns(size)
 		p.SetMaxIdleConns(size)
 		p.SetConnMaxIdleTime(5 * time.Minute)
