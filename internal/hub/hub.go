@@ -31,6 +31,7 @@ const (
 type Hub struct {
 	db       *db.DB
 	log      *slog.Logger
+	streams  string // folder of files that agents send
 	identity *halibut.Identity
 	client   *halibut.Client
 	polls    *halibut.Polls
@@ -50,7 +51,7 @@ type known struct {
 func New(d *db.DB, identity *halibut.Identity, streams string, log *slog.Logger) *Hub {
 	sweepStreams(streams, log)
 	return &Hub{
-		db: d, log: log, identity: identity,
+		db: d, log: log, streams: streams, identity: identity,
 		client:       halibut.NewClient(halibut.ClientConfig{Identity: identity, StreamDir: streams, Log: log}),
 		polls:        halibut.NewPolls(halibut.PollsConfig{StreamDir: streams}),
 		capabilities: map[string]known{},
@@ -71,6 +72,12 @@ func sweepStreams(folder string, log *slog.Logger) {
 			_ = os.Remove(filepath.Join(folder, entry.Name())) // it is tried again at the next start
 		}
 	}
+}
+
+// DialThrough has listening agents dialled through something else than the system's TCP, such as a network that a test
+// makes. It is called before anything else.
+func (h *Hub) DialThrough(dial halibut.DialFunc) {
+	h.client = halibut.NewClient(halibut.ClientConfig{Identity: h.identity, StreamDir: h.streams, Dial: dial, Log: h.log})
 }
 
 // Thumbprint is what agents have to trust, SHA-1 in upper-case hex.
