@@ -80,6 +80,7 @@ type installation struct {
 	t        *testing.T
 	client   // its REST API
 	dir      string
+	name     string // of the node
 	engine   db.Engine
 	database string
 	listen   string
@@ -109,7 +110,7 @@ func install(t *testing.T, engine db.Engine, flags ...string) *installation {
 // prepare makes an installation without starting anything.
 func prepare(t *testing.T, engine db.Engine, flags ...string) *installation {
 	t.Helper()
-	i := &installation{t: t, engine: engine, dir: t.TempDir(), listen: freeAddress(t), comms: freeAddress(t), more: flags}
+	i := &installation{t: t, name: "node-1", engine: engine, dir: t.TempDir(), listen: freeAddress(t), comms: freeAddress(t), more: flags}
 	i.order, i.passed = filepath.Join(i.dir, "order"), filepath.Join(i.dir, "passed")
 	// SQLite is put into the folder, as users have it; PostgreSQL is a clone made by dbtest.
 	i.database = filepath.Join(i.dir, "octavo.db")
@@ -134,23 +135,51 @@ func (i *installation) path(parts ...string) string {
 // start starts the server, for the first time or again, and waits until it answers.
 func (i *installation) start() {
 	i.t.Helper()
-	if i.server == nil {
+	if i.server == nil && i.name == "node-1" {
 		i.admin()
 	}
 	i.launch()
 	i.answers()
 }
 
+// neighbour is one more node of the same installation, not started yet: the same database, blobs and master key, but
+// an address, a folder and a log of its own. Agents and cleaning stay with the first node.
+func (i *installation) neighbour(name string) *installation {
+	i.t.Helper()
+	n := *i
+	n.name, n.server, n.agents = name, nil, nil
+	n.listen, n.comms = freeAddress(i.t), freeAddress(i.t)
+	n.url = "http://" + n.listen
+	n.order, n.passed = i.path(name+".order"), i.path(name+".passed")
+	i.t.Cleanup(func() {
+		if n.server != nil {
+			n.server.kill()
+		}
+		if i.t.Failed() {
+			i.t.Logf("%s:\n%s", n.log(), tail(n.log(), 60))
+		}
+	})
+	return &n
+}
+
+// log is the file of what the node says.
+func (i *installation) log() string {
+	if i.name == "node-1" {
+		return i.path("server.log")
+	}
+	return i.path(i.name + ".log")
+}
+
 // launch starts the server's process and does not wait.
 func (i *installation) launch() {
 	i.t.Helper()
-	i.server = spawn(i.t, i.path("server.log"), []string{"OCTAVO_TEST_CRASH=@" + i.order, "OCTAVO_TEST_CRASH_SEEN=" + i.passed}, octavo, i.arguments()...)
+	i.server = spawn(i.t, i.log(), []string{"OCTAVO_TEST_CRASH=@" + i.order, "OCTAVO_TEST_CRASH_SEEN=" + i.passed}, octavo, i.arguments()...)
 }
 
 func (i *installation) arguments() []string {
 	return append([]string{
-		"server", "run", "--database", i.database, "--blobs", i.path("blobs"), "--data", i.path("node"),
-		"--listen", i.listen, "--comms-listen", i.comms, "--node-name", "node-1", "--master-key-file", i.path("master.key"), "--log-format", "text",
+		"server", "run", "--database", i.database, "--blobs", i.path("blobs"), "--data", i.path("nodes", i.name),
+		"--listen", i.listen, "--comms-listen", i.comms, "--node-name", i.name, "--master-key-file", i.path("master.key"), "--log-format", "text",
 	}, i.more...)
 }
 
@@ -159,7 +188,7 @@ func (i *installation) answers() {
 	i.t.Helper()
 	i.eventually(30*time.Second, "the server answers", func() (bool, string) {
 		if i.server.ended() {
-			i.t.Fatalf("the server ended: %v\n%s", i.server.err, tail(i.path("server.log"), 20))
+			i.t.Fatalf("the server ended: %v\n%s", i.server.err, tail(i.log(), 20))
 		}
 		err := i.hasty().try("GET", "/api", nil, nil)
 		return err == nil, fmt.Sprint(err)
@@ -277,7 +306,7 @@ func (i *installation) clean() {
 		a.kill()
 	}
 	if i.t.Failed() {
-		i.t.Logf("server.log:\n%s", tail(i.path("server.log"), 60))
+		i.t.Logf("server.log:\n%s", tail(i.log(), 60))
 		for _, a := range i.agents {
 			i.t.Logf("agent-%s.log:\n%s", a.name, tail(i.path("agent-"+a.name+".log"), 30))
 		}
