@@ -41,8 +41,10 @@
 // What follows a bad end, in this order:
 //
 //	unreachable, and the policy skips unavailable targets   the target leaves the deployment (T7)
+//	interrupted, and declared safe to repeat                Start again, at most three times in a row (W7)
 //	automatic retries left (not after unreachable: R5)      Start again, not before the end + back-off
-//	guided failure on, or interrupted                       Ask; then Fail, Retry, Ignore or Exclude (I3-I9)
+//	interrupted                                             Ask; then Fail or Retry
+//	guided failure on                                       Ask; then Fail, Retry, Ignore or Exclude (I3-I9)
 //	else                                                    the action has failed in its lane (F5), the step will be Failed
 //
 // # Lanes and groups

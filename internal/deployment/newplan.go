@@ -256,10 +256,11 @@ func (p *Plan) planAction(in Input, from *project.Action, tagged bool) Action {
 		}
 	}
 	a.Timeout = time.Duration(p.number(in, from, project.PropTimeout)) * time.Minute
+	a.Repeats = is(in.Fill(from.Properties.Get(project.PropSafeToRepeat)))
 	if a.Type == project.TypeManual {
 		a.Timeout = 0 // questions do not expire (I14)
 		a.Teams = project.SplitList(in.Fill(from.Properties.Get(project.PropTeams)))
-		a.Blocks = project.Flag(from.Properties, project.PropBlock)
+		a.Blocks = is(in.Fill(from.Properties.Get(project.PropBlock)))
 	}
 	if a.Type == project.TypeDeployRelease {
 		return a // its one reference is a release, not a package
@@ -276,6 +277,9 @@ func (p *Plan) planAction(in Input, from *project.Action, tagged bool) Action {
 	}
 	return a
 }
+
+// is reads a filled-in boolean as project.Flag does.
+func is(text string) bool { return strings.EqualFold(strings.TrimSpace(text), "True") }
 
 func chosen(packages []release.SelectedPackage, action string, ref project.PackageReference) string {
 	for _, s := range packages {
@@ -403,7 +407,8 @@ func (p *Plan) acquire(in Input, window int) {
 	}
 	acquire := Step{
 		Name: AcquireName, Kind: KindAcquire, Group: before, Condition: project.ConditionSuccess, Window: window,
-		Actions: []Action{{Name: AcquireName, Where: OnTarget, Condition: project.ConditionSuccess}},
+		// A package that is there already is brought again without harm.
+		Actions: []Action{{Name: AcquireName, Where: OnTarget, Condition: project.ConditionSuccess, Repeats: true}},
 	}
 	for _, t := range p.Targets {
 		if len(p.packagesOn(t)) > 0 {

@@ -273,9 +273,11 @@ func (w *walk) start(f Facts, steps []int, d *Decision) {
 			}
 			busy[at.Target] = true
 		}
-		d.Moves = append(d.Moves, Move{
-			Kind: Start, Place: at, Attempt: attempt, Where: place, Timeout: a.Timeout, Failure: w.failureAt(t.lane),
-		})
+		m := Move{Kind: Start, Place: at, Attempt: attempt, Where: place, Timeout: a.Timeout, Failure: w.failureAt(t.lane)}
+		if at == t.at && t.last.State == Interrupted && t.last.Answer == "" {
+			m.Reason = "Nobody can know how far the attempt before came. The step is declared safe to repeat (" + project.PropSafeToRepeat + "), so it is repeated."
+		}
+		d.Moves = append(d.Moves, m)
 	}
 }
 
@@ -302,7 +304,8 @@ func (w *walk) bringFirst(l lane) (Place, int) {
 	}
 }
 
-// guided is the question about a failed attempt (I4, I9, A7).
+// guided is the question about a failed attempt (I4, I9, A7). Without guided failure only the fate of an interrupted
+// attempt is asked about: whether it is repeated or has failed.
 func (w *walk) guided(l lane) *Question {
 	a := w.p.action(l.at)
 	q := &Question{Kind: GuidedFailure, Options: []string{AnswerFail}, Error: l.last.Text}
@@ -314,6 +317,9 @@ func (w *walk) guided(l lane) *Question {
 	}
 	if retries < maxRetryAnswers {
 		q.Options = append(q.Options, AnswerRetry)
+	}
+	if !w.p.GuidedFailure {
+		return q
 	}
 	if !a.Required && w.p.Steps[l.at.Step].Kind != KindAcquire {
 		q.Options = append(q.Options, AnswerIgnore)

@@ -219,9 +219,35 @@ func TestInterrupted(t *testing.T) { // W7: nothing is silently repeated
 	s := begin(t, false, []project.Step{on("", act("A"))}, nil)
 	s.next(false)
 	s.ends("A@worker", deployment.Interrupted)
+	s.expect(s.next(false), "ask A@worker Fail,Retry; paused")
+	s.ends("A@worker", deployment.Interrupted, answered(deployment.AnswerRetry))
+	s.expect(s.next(false), "start A@worker")
+	s.ends("A@worker", deployment.Interrupted, answered(deployment.AnswerFail))
+	s.expect(s.next(false), "end Failed")
+}
+
+func TestSafeToRepeat(t *testing.T) { // W7: what is declared safe is repeated, but not for ever
+	s := begin(t, true, []project.Step{on("", act("A", project.PropSafeToRepeat, "true", project.PropRetries, "1", project.PropBackoff, "0"))}, nil)
+	s.expect(s.next(false), "start A@worker")
+	s.ends("A@worker", deployment.Interrupted)
+	if m := s.plan.Next(s.rows, deployment.Facts{Now: s.wall}).Moves; len(m) != 1 || !strings.Contains(m[0].Reason, "safe to repeat") {
+		t.Errorf("moves %v say nothing of the repeat", m)
+	}
+	for range 2 {
+		s.expect(s.next(false), "start A@worker")
+		s.ends("A@worker", deployment.Interrupted)
+	}
+	s.expect(s.next(false), "start A@worker")
+	s.ends("A@worker", deployment.Interrupted)
 	s.expect(s.next(false), "ask A@worker Fail,Retry,Ignore; paused")
 	s.ends("A@worker", deployment.Interrupted, answered(deployment.AnswerRetry))
 	s.expect(s.next(false), "start A@worker")
+	s.ends("A@worker", deployment.Interrupted)
+	s.expect(s.next(false), "start A@worker")
+	s.ends("A@worker", deployment.Failed) // the budget of automatic retries is whole
+	s.expect(s.next(false), "start A@worker")
+	s.ends("A@worker", deployment.Failed)
+	s.expect(s.next(false), "ask A@worker Fail,Retry,Ignore; paused")
 }
 
 func TestTenRetries(t *testing.T) { // I9

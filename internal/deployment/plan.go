@@ -90,6 +90,7 @@ type Action struct {
 	Packages   []Package
 	Teams      []string // responsible for a manual step (I10)
 	Blocks     bool     // a waiting manual step stops other tasks of project, environment and tenant (I12)
+	Repeats    bool     // declared safe to repeat: an interrupted attempt is followed by another one (W7)
 	Skipped    string   // why it was planned away (T8); "" when it was not
 }
 
@@ -214,7 +215,7 @@ type Move struct {
 	Kind MoveKind
 	Place
 	Attempt  int
-	Reason   string        // of a Skip
+	Reason   string        // of a Skip; of a Start that repeats an interrupted attempt
 	Warn     bool          // the reason is worth a warning
 	Where    string        // of a Start: OnTarget, OnWorker, OnServer
 	Timeout  time.Duration // of a Start; 0 is none

@@ -276,6 +276,7 @@ func (w *walk) afterFailure(l *lane, a *Action, at Place, attempts []Run, gone b
 		l.warned, l.ran = true, true
 		return false
 	}
+	repeat := last.State == Interrupted && a.Repeats && last.Answer == "" && !last.Asked && interruptions(attempts) <= maxRepeats
 	retry := used(attempts) < a.Retries && (last.State != Unreachable || last.NotStarted) && last.State != Interrupted
 	ask := a.Type != project.TypeManual && w.p.Steps[at.Step].Kind != KindRetention && (w.p.GuidedFailure || last.State == Interrupted)
 	switch {
@@ -283,7 +284,7 @@ func (w *walk) afterFailure(l *lane, a *Action, at Place, attempts []Run, gone b
 		return fail()
 	case gone:
 		return l.exclude()
-	case last.Answer == AnswerRetry:
+	case last.Answer == AnswerRetry, repeat:
 		l.doing = ready
 	case last.Asked:
 		l.doing, l.attempt = pending, last.Attempt
@@ -301,14 +302,30 @@ func (l *lane) exclude() bool {
 	return true
 }
 
-// used counts the automatic retries since the first attempt, or since a person said Retry (I5).
+// used counts the automatic retries since the first attempt, or since a person said Retry (I5). An interrupted attempt
+// is nobody's failure: repeating it takes nothing from the budget.
 func used(attempts []Run) int {
 	n := -1
 	for _, r := range attempts {
-		n++
-		if r.Answer == AnswerRetry {
+		switch {
+		case r.Answer == AnswerRetry:
 			n = -1
+		case r.State != Interrupted:
+			n++
 		}
+	}
+	return n
+}
+
+// maxRepeats is how many interrupted attempts in a row are repeated without asking: an action that brings its server
+// down must not bring down one after the other for ever.
+const maxRepeats = 3
+
+// interruptions counts the attempts at the end that were interrupted, since a person said Retry.
+func interruptions(attempts []Run) int {
+	n := 0
+	for i := len(attempts) - 1; i >= 0 && attempts[i].State == Interrupted && attempts[i].Answer != AnswerRetry; i-- {
+		n++
 	}
 	return n
 }

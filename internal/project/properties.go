@@ -33,6 +33,10 @@ const (
 	PropInstructions = "Octopus.Action.Manual.Instructions"
 	PropTeams        = "Octopus.Action.Manual.ResponsibleTeamIds"
 	PropBlock        = "Octopus.Action.Manual.BlockConcurrentDeployments"
+
+	// PropSafeToRepeat is ours: True says that the action may run twice, so that an attempt whose fate nobody can know
+	// is followed by another one instead of a question (deployments.md W7).
+	PropSafeToRepeat = "Octavo.Action.SafeToRepeat"
 )
 
 // Action types the server itself acts on (deployments.md 0.4).
