@@ -54,7 +54,7 @@ var mayImport = map[string][]string{
 	"engine":         join(noun, nouns, []string{"crashpoint", "engine/tasklog", "control", "cluster", "hub", "store", "feed", "tentacle", "script", "convention", "db", "blob", "secret", "secret/mask"}),
 	"engine/tasklog": join(noun, []string{"db", "blob", "cluster"}),
 
-	"control": join(noun, nouns, []string{"store", "cluster", "hub", "feed", "secret", "db"}),
+	"control": join(noun, nouns, []string{"crashpoint", "store", "cluster", "hub", "feed", "secret", "db"}),
 	"api":     join(noun, nouns, []string{"control", "engine/tasklog"}),
 	"web":     join(noun, nouns, []string{"control", "engine/tasklog"}),
 	"config":  leaf,

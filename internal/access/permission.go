@@ -80,6 +80,10 @@ const (
 	TeamDelete            Permission = "TeamDelete"
 	EventView             Permission = "EventView"
 	CertificateView       Permission = "CertificateView"
+
+	InterruptionView                  Permission = "InterruptionView"
+	InterruptionSubmit                Permission = "InterruptionSubmit"
+	InterruptionViewSubmitResponsible Permission = "InterruptionViewSubmitResponsible"
 )
 
 // Permissions of the server.

@@ -32,6 +32,7 @@ type client struct {
 	control *control.Control
 	server  *httptest.Server
 	key     string
+	asked   int // how many questions
 
 	document *document
 }
@@ -62,7 +63,7 @@ func start(t *testing.T, d *db.DB) *client {
 	must(t, err)
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
-	return &client{t, d, use, server, adminKey, documentOf(t, handler)}
+	return &client{t, d, use, server, adminKey, 0, documentOf(t, handler)}
 }
 
 type testWriter struct{ t *testing.T }

@@ -366,7 +366,13 @@ func Answered(ctx context.Context, tx *db.Tx, task string) error {
 	if err := Resume(ctx, tx, task); err != nil {
 		return err
 	}
-	_, err := tx.ExecContext(ctx, "UPDATE queue SET interruptions = '' WHERE task = $1", task)
+	return StillAsked(ctx, tx, task)
+}
+
+// StillAsked says what a person is still asked, for whoever answers and so has no fence: he calls Resume first, which
+// locks the task, and looks then.
+func StillAsked(ctx context.Context, tx *db.Tx, task string, kinds ...string) error {
+	_, err := tx.ExecContext(ctx, "UPDATE queue SET interruptions = $2 WHERE task = $1", task, strings.Join(kinds, ","))
 	return err
 }
 

@@ -108,10 +108,13 @@ func (c *Control) startAutomatic(ctx context.Context, tx *db.Tx, p project.Proje
 	return nil
 }
 
-// TaskEnded does what follows the end of a task, in the transaction that ends it (deployments.md L7).
+// TaskEnded does what follows the end of a task, in the transaction that ends it (deployments.md L7, I14).
 func (c *Control) TaskEnded(ctx context.Context, tx *db.Tx, t cluster.Task) error {
-	if t.Kind != Deploy || t.State != cluster.Success {
+	if t.Kind != Deploy {
 		return nil
+	}
+	if err := Withdraw(ctx, tx, t.Id, "its task has ended"); err != nil || t.State != cluster.Success {
+		return err
 	}
 	var arguments struct{ DeploymentId string }
 	if err := json.Unmarshal(t.Arguments, &arguments); err != nil {

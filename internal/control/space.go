@@ -120,6 +120,9 @@ func spaceLeaving(ctx context.Context, tx *db.Tx, c *Change) error {
 		return err
 	}
 	c.Space = "" // the event is the server's: the space is gone
+	if err := deleteInterruptions(ctx, tx, space); err != nil {
+		return err
+	}
 	return store.DeleteSpace(ctx, tx, space)
 }
 

@@ -90,7 +90,14 @@ func (c *Control) changeTask(ctx context.Context, space, id, category, verb stri
 // CancelTask cancels a task: at once when it has not begun, else as soon as its scripts have been ended.
 func (c *Control) CancelTask(ctx context.Context, space, id string) (Task, error) {
 	return c.changeTask(ctx, space, id, "TaskCanceled", "was canceled", func(tx *db.Tx, id string) (cluster.Task, error) {
-		return cluster.Cancel(ctx, tx, id, "The task was canceled by a user.")
+		t, err := cluster.Cancel(ctx, tx, id, "The task was canceled by a user.")
+		if err != nil || !t.HasPendingInterruptions() {
+			return t, err
+		}
+		if err := Withdraw(ctx, tx, id, "its task was cancelled"); err != nil {
+			return t, err
+		}
+		return cluster.Get(ctx, tx, id)
 	})
 }
 
