@@ -8,6 +8,9 @@
 //	agent_test.go        agents die
 //	cancel_test.go       cancel at each point; failures; turns
 //	process_test.go      windows, conditions, skips, outputs, masks on real agents
+//	nodes_test.go        three nodes: the owner of a deployment, or the leader, is killed, stopped, drained; cancels and logs through any
+//	load_test.go         each node in turn ends while others work, behind a balancer
+//	links_test.go        agents and trust on three nodes; first start; new nodes for old
 //	start_test.go        how the server starts and stops
 //	quickstart_test.go   the newcomer's command
 //

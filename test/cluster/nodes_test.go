@@ -1,15 +1,19 @@
 package cluster
 
 import (
+	"bytes"
+	"context"
 	"fmt"
 	"net/http"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/octavo/octavo/internal/cluster"
 	"github.com/octavo/octavo/internal/db"
 )
 
@@ -242,4 +246,250 @@ func (c *installation) log30(id string) (most int) {
 		most = max(most, len(c.witnessed(id+"."+a))-1)
 	}
 	return most
+}
+
+// TestOwnerStopped stops (SIGSTOP) the node that runs a deployment for longer than its lease. Another adopts the
+// script; the woken node finds itself fenced, says nothing more, and is well again by itself (I1-I4).
+func TestOwnerStopped(t *testing.T) {
+	parallel(t)
+	c := threeNodes(t)
+	c.addAgent("listening", false, []string{"app"}, "Test")
+	c.pollEvery(c.addAgent("polling", true, []string{"app"}, "Test"))
+	p := c.counter("Count", "0.9") // longer than the 15 s after which a silent node is dead
+	id := c.deploy(p, "1.0.0", "Test", nil)
+	c.reached(id, 3)
+	owner := c.owner(id)
+	rest := c.others(owner)
+	epochs := c.epochs()
+	stopped := time.Now()
+	owner.server.signal(t, syscall.SIGSTOP)
+	rest[0].logs(id, "goes on with this task")
+	t.Logf("adopted %.1f s after the stop", time.Since(stopped).Seconds())
+	if lines := rest[0].log30(id); lines >= thirty {
+		t.Errorf("the script was over (%d numbers) when it was adopted: that proves nothing", lines)
+	}
+	owner.server.signal(t, syscall.SIGCONT)
+	rest[0].eventually(15*time.Second, "the woken node answers its ping with 200 under a new epoch", func() (bool, string) {
+		now := c.epochs()
+		return owner.ping() == http.StatusOK && now[owner.name] > epochs[owner.name]+1, fmt.Sprint(epochs, now)
+	})
+	owner.succeeds(id, 60*time.Second)
+	c.counted(id, c.all...)
+	if log := tail(owner.log(), 1000); !strings.Contains(log, "fenced") {
+		t.Errorf("%s did not notice that it was fenced:\n%s", owner.name, log)
+	}
+	again := c.deploy(p, "1.0.0", "Test", nil)
+	owner.cancel(again)
+	owner.cancelled(again, 20*time.Second)
+}
+
+// epochs are the numbers of the nodes' registrations; no wire shows them.
+func (c *nodes) epochs() map[string]int64 {
+	c.t.Helper()
+	ctx := context.Background()
+	d, err := db.Open(ctx, c.database)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer d.Close()
+	var all []cluster.NodeInfo
+	if err := d.Read(ctx, func(tx *db.Tx) (err error) {
+		all, err = cluster.Nodes(ctx, tx)
+		return err
+	}); err != nil {
+		c.t.Fatal(err)
+	}
+	epochs := map[string]int64{}
+	for _, n := range all {
+		epochs[n.Name] = n.Epoch
+	}
+	return epochs
+}
+
+// TestLeaderRow17Row18Row20 has the first node lead, kills it, and stops its successor: each time one other leads, never
+// two at once, and the node that wakes up leads no more.
+func TestLeaderRow17Row18Row20(t *testing.T) {
+	parallel(t)
+	c := threeNodes(t)
+	leaders := func(through *installation) (names []string) {
+		for name, row := range through.rows() {
+			if row.Rank == "Leader" {
+				names = append(names, name)
+			}
+		}
+		if len(names) > 1 {
+			t.Errorf("%v all lead", names)
+		}
+		return names
+	}
+	leads := func(not, through *installation) *installation {
+		var now []string
+		started := time.Now()
+		c.eventually(40*time.Second, "another node leads", func() (bool, string) {
+			now = leaders(through)
+			return len(now) == 1 && now[0] != not.name, fmt.Sprint(now)
+		})
+		t.Logf("%s leads after %.1f s", now[0], time.Since(started).Seconds())
+		return c.all[slices.IndexFunc(c.all, func(n *installation) bool { return n.name == now[0] })]
+	}
+	c.eventually(10*time.Second, "the first node leads", func() (bool, string) {
+		now := leaders(c.all[1])
+		return slices.Equal(now, []string{"node-1"}), fmt.Sprint(now)
+	})
+	c.all[0].kill()
+	second := leads(c.all[0], c.all[1])
+	third := c.all[3-slices.Index(c.all, second)]
+	second.server.signal(t, syscall.SIGSTOP)
+	if now := leads(second, third); now != third {
+		t.Errorf("%s leads, want %s", now.name, third.name)
+	}
+	second.server.signal(t, syscall.SIGCONT)
+	until := time.Now().Add(4 * time.Second)
+	third.eventually(20*time.Second, "the woken node serves again", func() (bool, string) {
+		if now := leaders(third); !slices.Equal(now, []string{third.name}) {
+			t.Errorf("%v lead after the wake-up, want %s", now, third.name)
+		}
+		return second.ping() == http.StatusOK && time.Now().After(until), ""
+	})
+	if now := leaders(second); !slices.Equal(now, []string{third.name}) {
+		t.Errorf("the woken node thinks that %v lead", now)
+	}
+}
+
+// TestDrainRow29Row37Row38Row45 drains, through another node, the node that runs three tasks while ten are queued: its three
+// finish there, the ten run elsewhere, and its ping says 418 at once.
+func TestDrainRow29Row37Row38Row45(t *testing.T) {
+	parallel(t)
+	c := threeNodes(t)
+	for _, n := range c.all[1:] {
+		c.set(n, object{"MaxConcurrentTasks": 0})
+	}
+	c.set(c.all[0], object{"MaxConcurrentTasks": 3})
+	var ids []string
+	for n := range 13 {
+		name := fmt.Sprintf("p%02d", n)
+		body := gated
+		if n >= 3 {
+			body = "echo start >> '@W/@NAME'"
+		}
+		p := c.project(name, []object{scriptStep("Go", "", c.script(body, name))}, nil)
+		c.release(p, "1.0.0", "")
+		ids = append(ids, c.deploy(p, "1.0.0", "Test", nil))
+		if n < 3 {
+			c.logs(ids[n], "waiting for the gate")
+		}
+	}
+	if row := c.all[1].rows()["node-1"]; row.RunningTaskCount != 3 {
+		t.Errorf("the page of nodes counts %d running tasks, want 3", row.RunningTaskCount)
+	}
+	for _, id := range ids[3:] {
+		if now := c.task(id); now.State != "Queued" {
+			t.Errorf("%s is %s beyond a cap of 3", id, now.State)
+		}
+	}
+	c.all[1].set(c.all[0], object{"IsInMaintenanceMode": true})
+	if status := []int{c.all[0].ping(), c.all[1].ping(), c.all[2].ping()}; !slices.Equal(status, []int{418, 200, 200}) {
+		t.Errorf("the pings answer %v", status)
+	}
+	for _, n := range c.all[1:] {
+		c.set(n, object{"MaxConcurrentTasks": 5})
+	}
+	for _, id := range ids[3:] {
+		c.all[2].succeeds(id, 60*time.Second)
+	}
+	if row := c.all[2].rows()["node-1"]; row.RunningTaskCount != 3 || !row.IsInMaintenanceMode || row.MaxConcurrentTasks != 3 {
+		t.Errorf("the draining node: %+v", row)
+	}
+	write(t, c.path("witness", "open"), "")
+	for _, id := range ids[:3] {
+		c.all[1].succeeds(id, 60*time.Second)
+	}
+	slices.Sort(ids)
+	if got := c.all[2].tasksOf(c.all[0]); len(got) != 3 {
+		t.Errorf("the drained node ran %v, want three tasks", got)
+	}
+	for n := range 13 {
+		if got := c.witnessed(fmt.Sprintf("p%02d", n)); len(got) != 1 && n >= 3 || !slices.Equal(got, []string{"start", "end"}) && n < 3 {
+			t.Errorf("the script of p%02d wrote %v", n, got)
+		}
+	}
+	c.all[2].set(c.all[0], object{"IsInMaintenanceMode": false})
+	if status := c.all[0].ping(); status != http.StatusOK {
+		t.Errorf("the node that works again answers its ping with %d", status)
+	}
+}
+
+// TestCancelThroughAnotherNode cancels through one node the script that another runs.
+func TestCancelThroughAnotherNode(t *testing.T) {
+	parallel(t)
+	c := threeNodes(t)
+	c.addAgent("a", false, []string{"app"}, "Test")
+	p := c.project("Cancel", []object{scriptStep("Wait", "app", c.script(escaping, "it"))}, nil)
+	c.release(p, "1.0.0", "")
+	id := c.deploy(p, "1.0.0", "Test", nil)
+	c.logs(id, "waiting with a child")
+	pid, err := strconv.Atoi(c.witnessed("it.child")[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := time.Now()
+	other := c.others(c.owner(id))[0]
+	other.cancel(id)
+	other.eventually(10*time.Second, "the script dies", func() (bool, string) { return gone(pid), "" })
+	other.cancelled(id, 20*time.Second)
+	t.Logf("cancelled after %.1f s", time.Since(asked).Seconds())
+}
+
+// TestEveryNodeShowsTheSameRow1 follows a deployment through three nodes at once while it runs: what each shows is a
+// beginning of the same, and in the end all of it.
+func TestEveryNodeShowsTheSameRow1(t *testing.T) {
+	parallel(t)
+	c := threeNodes(t)
+	c.addAgent("listening", false, []string{"app"}, "Test")
+	p := c.counter("Count", "0.1")
+	id := c.deploy(p, "1.0.0", "Test", nil)
+	type view struct{ lines, raw []string }
+	views := make([]view, len(c.all))
+	grown := 0
+	c.eventually(60*time.Second, "the deployment ends", func() (bool, string) {
+		ended := true
+		for at, n := range c.all {
+			d := n.details(id)
+			var lines []string
+			for _, root := range d.ActivityLogs {
+				root.each(func(path []string, a activity) {
+					if len(path) == 3 && a.Name == "listening" {
+						lines = a.lines()
+					}
+				})
+			}
+			raw := section(n.raw(id), "Step 1: Count / listening")
+			before := views[at]
+			if !slices.Equal(lines[:min(len(lines), len(before.lines))], before.lines) || !slices.Equal(raw[:min(len(raw), len(before.raw))], before.raw) {
+				t.Fatalf("%s took back what it had shown:\n%q\n%q", n.name, before, view{lines, raw})
+			}
+			if len(lines) > len(before.lines) && len(before.lines) > 0 {
+				grown++
+			}
+			views[at] = view{lines, raw}
+			ended = ended && d.Task.IsCompleted
+		}
+		return ended, fmt.Sprint(views)
+	})
+	if grown < 6 {
+		t.Errorf("the log was seen to grow %d times only: that was not live", grown)
+	}
+	c.succeeds(id, time.Second)
+	c.counted(id, c.all...)
+	for _, path := range []string{"/tasks/" + id, "/tasks/" + id + "/details?verbose=true", "/tasks/" + id + "/raw", "/projects/all", "/machines/all", "/environments/all", "/projects/" + p.text("Id") + "/releases", "/deployments"} {
+		first, err := c.send("GET", space+path, "", nil)
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		for _, n := range c.all[1:] {
+			if got, err := n.send("GET", space+path, "", nil); err != nil || !bytes.Equal(got, first) {
+				t.Errorf("%s through %s differs (%v):\n%s\n%s", path, n.name, err, got, first)
+			}
+		}
+	}
 }

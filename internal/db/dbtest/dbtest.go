@@ -117,10 +117,16 @@ func createSQLite(t testing.TB) string {
 // Empty makes a database with no tables at all, for tests of migrations.
 func Empty(t testing.TB, engine db.Engine) *db.DB {
 	t.Helper()
+	return Open(t, CreateEmpty(t, engine))
+}
+
+// CreateEmpty is Create without a single table.
+func CreateEmpty(t testing.TB, engine db.Engine) string {
+	t.Helper()
 	if engine == db.SQLite {
-		return Open(t, "sqlite:"+filepath.Join(t.TempDir(), "octavo.db"))
+		return "sqlite:" + filepath.Join(t.TempDir(), "octavo.db")
 	}
-	return Open(t, clone(t, "template0"))
+	return clone(t, "template0")
 }
 
 func createPostgres(t testing.TB) string {
