@@ -35,6 +35,8 @@ const maxBody = 64 << 20
 type API struct {
 	control  *control.Control
 	logs     tasklog.Reader
+	live     *tasklog.Live
+	stopping context.Context // its end ends streams
 	log      *slog.Logger
 	routes   []route
 	literals literals
@@ -43,9 +45,15 @@ type API struct {
 	document []byte // OpenAPI
 }
 
+// Server is the handler, and how to end the streams that would not end by themselves.
+type Server struct {
+	http.Handler
+	Stop func()
+}
+
 // New makes the handler of everything below /api, and of the few paths clients look for beside it.
-func New(c *control.Control, logs tasklog.Reader, log *slog.Logger) (http.Handler, error) {
-	a := &API{control: c, logs: logs, log: log, mux: http.NewServeMux(), scoped: map[string]bool{}}
+func New(c *control.Control, logs tasklog.Reader, log *slog.Logger) (*Server, error) {
+	a := &API{control: c, logs: logs, live: &tasklog.Live{Reader: logs}, log: log, mux: http.NewServeMux(), scoped: map[string]bool{}}
 	a.routes = a.table()
 	a.literals = literalsOf(a.routes)
 	for _, r := range a.routes {
@@ -72,7 +80,9 @@ func New(c *control.Control, logs tasklog.Reader, log *slog.Logger) (http.Handle
 	if err != nil {
 		return nil, err
 	}
-	return compress(a.normalise(http.HandlerFunc(a.find))), nil
+	stopping, stop := context.WithCancel(context.Background())
+	a.stopping = stopping
+	return &Server{compress(a.normalise(http.HandlerFunc(a.find))), stop}, nil
 }
 
 // spaceRoot is the path of a space's own root document; the normaliser makes it of /api/Spaces-1.

@@ -73,6 +73,7 @@ func (a *API) taskRoutes() []route {
 		get(mixed, "/tasks/{id}", access.TaskView, "", one(func(c *call, space, id string) (control.Task, error) { return c.control.Task(c.ctx, space, id) })),
 		get(mixed, "/tasks/{id}/details", access.TaskView, "verbose tail ranges", (*call).taskDetails),
 		raw(get(mixed, "/tasks/{id}/raw", access.TaskView, "", (*call).taskRaw)),
+		stream(get(mixed, "/tasks/{id}/follow", access.TaskView, "after", (*call).taskFollow)),
 		act(http.MethodPost, mixed, "/tasks/{id}/cancel", access.TaskCancel, "", one(func(c *call, space, id string) (control.Task, error) { return c.control.CancelTask(c.ctx, space, id) })),
 		act(http.MethodPost, mixed, "/tasks/{id}/prioritize", access.TaskEdit, "", one(func(c *call, space, id string) (control.Task, error) { return c.control.Prioritize(c.ctx, space, id) })),
 		send(http.MethodPost, http.StatusOK, mixed, "/tasks/{id}/state", access.TaskEdit, "", func(c *call, in NewState) (control.Task, error) {
@@ -92,6 +93,12 @@ func (a *API) taskRoutes() []route {
 // raw tells the document that the answer is plain text.
 func raw(r route) route {
 	r.answer = "text/plain"
+	return r
+}
+
+// stream tells the document that the answer is a stream of events.
+func stream(r route) route {
+	r.answer = "text/event-stream"
 	return r
 }
 

@@ -59,7 +59,7 @@ func WireTask(t cluster.Task) Task {
 	}
 	path := "/api/tasks/" + t.Id
 	w.Links = map[string]string{
-		"Self": path, "Web": "/app#/tasks/" + t.Id, "Raw": path + "/raw", "Details": path + "/details{?verbose,tail,ranges}", "Cancel": path + "/cancel", "State": path + "/state",
+		"Self": path, "Web": "/app#/tasks/" + t.Id, "Raw": path + "/raw", "Follow": path + "/follow{?after}", "Details": path + "/details{?verbose,tail,ranges}", "Cancel": path + "/cancel", "State": path + "/state",
 		"QueuedBehind": path + "/queued-behind{?skip,take}", "Prioritize": path + "/prioritize", "Rerun": "/api/tasks/rerun/" + t.Id,
 	}
 	if t.SpaceId != "" {

@@ -1,11 +1,18 @@
 package engine_test
 
 import (
+	"bufio"
+	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/octavo/octavo/internal/db"
 	"github.com/octavo/octavo/internal/db/dbtest"
@@ -374,6 +381,84 @@ func TestTargetLock(t *testing.T) {
 		witness, err := os.ReadFile(filepath.Join(home, "witness"))
 		if got := string(witness); err != nil || got != "in\nout\nin\nout\n" {
 			t.Errorf("the scripts overlapped: %q, %v", got, err)
+		}
+	})
+}
+
+// A log is followed while it grows, from any entry on: each entry once, in order, until the end.
+func TestFollow(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		_, home := w.target("web1", nil)
+		w.save(step("Count", "web", bash(`for i in $(seq 1 30); do echo "line $i"; sleep 0.02; done; while [ ! -e "`+home+`/go" ]; do sleep 0.05; done; echo over`, nil), nil))
+		made := w.call("POST", "/api/Spaces-1/deployments/create/untenanted/v1", m{"ProjectName": "Web", "ReleaseVersion": w.release(nil), "EnvironmentNames": []any{"Test"}})
+		task := made.text("DeploymentServerTasks.0.ServerTaskId")
+		follow := func(after string, until func(event, data string) bool) (ids []string, texts []string) {
+			request, _ := http.NewRequestWithContext(t.Context(), "GET", w.server.URL+"/api/tasks/"+task+"/follow?after=0", nil)
+			request.Header.Set("X-Octopus-ApiKey", key)
+			if after != "" {
+				request.Header.Set("Last-Event-ID", after)
+			}
+			answer, err := http.DefaultClient.Do(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer answer.Body.Close()
+			if kind := answer.Header.Get("Content-Type"); answer.StatusCode != 200 || !strings.HasPrefix(kind, "text/event-stream") {
+				t.Fatalf("%d %s", answer.StatusCode, kind)
+			}
+			event := ""
+			for lines := bufio.NewScanner(answer.Body); lines.Scan(); {
+				name, value, _ := strings.Cut(lines.Text(), ": ")
+				switch name {
+				case "id":
+					ids = append(ids, value)
+				case "event":
+					event = value
+				case "data":
+					var line struct{ MessageText string }
+					if err := json.Unmarshal([]byte(value), &line); err != nil {
+						t.Fatal(err)
+					}
+					texts = append(texts, line.MessageText)
+					if until(event, value) {
+						return ids, texts
+					}
+				}
+			}
+			t.Error("the stream ended without a word")
+			return ids, texts
+		}
+		var others sync.WaitGroup
+		whole := make([][]string, 3)
+		for i := range whole {
+			others.Go(func() { whole[i], _ = follow("", func(event, _ string) bool { return event == "end" }) })
+		}
+		first, _ := follow("", func(_, data string) bool { return strings.Contains(data, `"line 10"`) })
+		if err := os.WriteFile(filepath.Join(home, "go"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		rest, texts := follow(first[len(first)-1], func(event, data string) bool {
+			if event == "end" && !strings.Contains(data, `"State":"Success"`) {
+				t.Errorf("the end is %s", data)
+			}
+			return event == "end"
+		})
+		others.Wait()
+		var want []string
+		for i := range len(first) + len(rest) {
+			want = append(want, fmt.Sprint(i+1))
+		}
+		for _, got := range append(whole, append(first, rest...)) {
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("entries: %s", diff)
+			}
+		}
+		if !slices.Contains(texts, "over") || !slices.Contains(texts, "line 11") || slices.Contains(texts, "line 10") {
+			t.Errorf("after the break: %q", texts)
+		}
+		again, _ := follow("3", func(event, _ string) bool { return event == "end" }) // of an ended task
+		if diff := cmp.Diff(want[3:], again); diff != "" {
+			t.Errorf("entries of the ended task: %s", diff)
 		}
 	})
 }
