@@ -40,3 +40,9 @@ func Belongs(ctx context.Context, s Store, cluster string, isNew bool) error {
 	}
 	return nil
 }
+
+// Present tells whether the store is there at all, so that nobody takes an unmounted share for lost files.
+func Present(ctx context.Context, s Store) error {
+	_, err := s.Stat(ctx, marker)
+	return err
+}

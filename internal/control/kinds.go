@@ -207,7 +207,7 @@ var (
 				{Path: "WorkerPoolIds", Kind: "WorkerPool"}, {Path: "MachinePolicyId", Kind: "MachinePolicy"}, {Path: "Endpoint.AccountId", Kind: "Account"}, {Path: "Endpoint.ProxyId", Kind: "Proxy"},
 			},
 			Lifted: map[string]string{
-				"isDisabled": "IsDisabled", "healthStatuses": "HealthStatus", "commStyles": "Endpoint.CommunicationStyle", "workerPoolIds": "WorkerPoolIds", "thumbprint": "Endpoint.Thumbprint", "shellNames": "ShellName",
+				"isDisabled": "IsDisabled", "healthStatuses": "HealthStatus", "commStyles": "Endpoint.CommunicationStyle", "workerPoolIds": "WorkerPoolIds", "thumbprint": "Endpoint.Thumbprint", "shellNames": "ShellName", "machinePolicyId": "MachinePolicyId",
 			},
 			Links: map[string]string{"Self": "{space}/workers/{Id}", "Connection": "{space}/workers/{Id}/connection", "TasksTemplate": "{space}/workers/{Id}/tasks{?skip,take,type}"},
 		},

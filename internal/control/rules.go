@@ -209,7 +209,7 @@ func keepDefault(c *Change) error {
 
 // machinePolicyDefaults are what a policy has where its client said nothing (deployments.md M1-M4, H2).
 var machinePolicyDefaults = map[string]map[string]any{
-	"MachineHealthCheckPolicy":  {"HealthCheckType": machine.CheckRunScript, "HealthCheckInterval": "1.00:00:00"},
+	"MachineHealthCheckPolicy":  {"HealthCheckType": machine.CheckRunScript, "HealthCheckInterval": "01:00:00"},
 	"MachineConnectivityPolicy": {"MachineConnectivityBehavior": machine.ExpectedToBeOnline},
 	"MachineCleanupPolicy":      {"DeleteMachinesBehavior": machine.DoNotDeleteMachines, "DeleteMachinesElapsedTimeSpan": "00:00:00"},
 	"MachineUpdatePolicy":       {"CalamariUpdateBehavior": machine.CalamariUpdateOnDeployment, "TentacleUpdateBehavior": machine.TentacleNeverUpdate},
@@ -221,6 +221,7 @@ func checkMachinePolicy(ctx context.Context, tx *db.Tx, c *Change) error {
 	if err := named(ctx, tx, c); err != nil {
 		return err
 	}
+	_, scheduled := c.New["MachineHealthCheckPolicy"].(map[string]any)
 	for member, defaults := range machinePolicyDefaults {
 		o := c.New
 		if member != "" {
@@ -232,6 +233,9 @@ func checkMachinePolicy(ctx context.Context, tx *db.Tx, c *Change) error {
 			o = part
 		}
 		for name, v := range defaults {
+			if name == "HealthCheckInterval" && scheduled {
+				continue // clients say "never", or a cron schedule, by leaving the interval out
+			}
 			if now, has := o[name]; !has || now == nil || now == "" {
 				o[name] = v
 			}
@@ -245,6 +249,13 @@ func checkMachinePolicy(ctx context.Context, tx *db.Tx, c *Change) error {
 		}
 	}
 	if err := valid[machine.Policy](c); err != nil {
+		return err
+	}
+	policy, err := resource.View[machine.Policy](c.New)
+	if err != nil {
+		return err
+	}
+	if err := checkSchedule(policy.MachineHealthCheckPolicy); err != nil {
 		return err
 	}
 	return keepDefault(c)

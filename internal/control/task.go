@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 	"strings"
 	"time"
@@ -12,7 +13,10 @@ import (
 )
 
 // The kinds of task a client may push itself, with POST tasks. What runs them is the engine's.
-var taskKinds = []string{"Health"}
+var taskKinds = []string{"Health", "Retention", "SynchronizeBuiltInPackageRepositoryIndex"}
+
+// described is what a task is called whose client gave it no description.
+var described = map[string]string{"Health": "Health check", "Retention": "Apply retention policies", "SynchronizeBuiltInPackageRepositoryIndex": "Re-index built-in package repository"}
 
 // Tasks lists tasks, how many there are, and how many of each state (rest-api.md 5).
 func (c *Control) Tasks(ctx context.Context, f TaskFilter) (tasks []Task, total int, counts map[string]int, err error) {
@@ -150,7 +154,16 @@ func (c *Control) PushTask(ctx context.Context, space string, n NewTask) (Task, 
 	}
 	push := cluster.NewTask{SpaceId: space, Kind: taskKinds[i], Description: n.Description, Arguments: n.Arguments}
 	if push.Description == "" {
-		push.Description = "Health check"
+		push.Description = described[push.Kind]
+	}
+	if push.Kind == "Health" {
+		arguments, err := json.Marshal(n.Arguments)
+		if err != nil {
+			return Task{}, err
+		}
+		if _, _, _, err := ReadHealthArguments(arguments); err != nil {
+			return Task{}, err
+		}
 	}
 	if n.QueueTime != nil {
 		push.QueueTime = *n.QueueTime

@@ -1,7 +1,9 @@
 package deployment
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/octavo/octavo/internal/environment"
@@ -41,7 +43,7 @@ type ReleaseRetention struct {
 type Verdict struct {
 	Id     string
 	Delete bool
-	Why    string // of keeping it
+	Why    string // of keeping it, one of the words above; of deleting it, a text for people
 }
 
 // counter is one phase of one lifecycle; phase -1 counts the never deployed.
@@ -60,6 +62,11 @@ func (r ReleaseRetention) Judge() []Verdict {
 			previous[shown.Previous.ReleaseId] = true
 		}
 	}
+	of := map[string][]Past{}
+	for _, p := range r.Deployments {
+		of[p.ReleaseId] = append(of[p.ReleaseId], p)
+	}
+	active := func(p Past) bool { return !TaskEnded(p.State) }
 	counts := map[counter]int{}
 	var out []Verdict
 	for _, release := range r.Releases {
@@ -69,60 +76,63 @@ func (r ReleaseRetention) Judge() []Verdict {
 			v.Why = KeptByDashboard
 		case previous[release.Id]:
 			v.Why = KeptAsPrevious
-		case r.active(release.Id):
+		case slices.ContainsFunc(of[release.Id], active):
 			v.Why = KeptActive
 		case r.Referenced != nil && r.Referenced(release.Id):
 			v.Why = KeptByReferences
 		default:
-			v.Why = r.count(release, counts)
-			v.Delete = v.Why == ""
+			v.Why, v.Delete = r.count(release, of[release.Id], counts)
 		}
 		out = append(out, v)
 	}
 	return out
 }
 
-func (r ReleaseRetention) active(releaseId string) bool {
-	return slices.ContainsFunc(r.Deployments, func(p Past) bool { return p.ReleaseId == releaseId && !TaskEnded(p.State) })
-}
-
-// count gives a release its places; "" when there is none for it (K4-K8).
-func (r ReleaseRetention) count(release OldRelease, counts map[counter]int) string {
+// count gives a release its places, or says why there is none for it (K4-K8).
+func (r ReleaseRetention) count(release OldRelease, deployments []Past, counts map[counter]int) (why string, gone bool) {
 	lifecycle := r.Lifecycle(release.ChannelId)
 	days := r.Now.Sub(release.Assembled).Hours() / 24
 	channel := ""
 	if r.Discrete {
 		channel = release.ChannelId
 	}
-	deployed, kept := false, false
+	kept := false
+	var full []string
 	seen := map[int]bool{}
-	for _, p := range r.Deployments {
-		if p.ReleaseId != release.Id {
-			continue
-		}
+	for _, p := range deployments {
 		policy, phase, ok := lifecycle.ReleaseRetention(p.EnvironmentId, r.Environments, r.Space)
 		if !ok || seen[phase] {
 			continue // gone from the lifecycle: as if never deployed there (K6)
 		}
-		seen[phase], deployed = true, true
+		seen[phase] = true
 		key := counter{lifecycle, phase, channel}
 		if policy.Room(counts[key], days) {
 			counts[key]++
 			kept = true
+		} else {
+			full = append(full, "phase "+lifecycle.Resolve(r.Environments)[phase].Name+" keeps "+keeps(policy, days))
 		}
 	}
 	switch {
 	case kept:
-		return KeptByPolicy
-	case deployed:
-		return ""
+		return KeptByPolicy, false
+	case full != nil:
+		return "deployed, and " + strings.Join(full, "; "), true
 	}
-	key := counter{lifecycle, -1, channel}
-	if lifecycle.Own(r.Space).Room(counts[key], days) {
+	key, policy := counter{lifecycle, -1, channel}, lifecycle.Own(r.Space)
+	if policy.Room(counts[key], days) {
 		counts[key]++
-		return KeptUndeployed
+		return KeptUndeployed, false
 	}
-	return ""
+	return "never deployed, and the lifecycle keeps " + keeps(policy, days), true
+}
+
+// keeps says what a policy without room for a release keeps.
+func keeps(policy environment.RetentionPolicy, days float64) string {
+	if policy.Unit == environment.Days {
+		return fmt.Sprintf("those of %d days, but this one is %d days old", policy.QuantityToKeep, int(days))
+	}
+	return fmt.Sprintf("%d, and has newer ones", policy.QuantityToKeep)
 }
 
 // OldRun is a runbook run as retention looks at it.

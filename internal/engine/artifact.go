@@ -2,6 +2,8 @@ package engine
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"io"
 
 	"github.com/octavo/octavo/internal/blob"
@@ -13,11 +15,18 @@ import (
 // keepArtifact stores a file that a script registered. Its id follows from the run and the path, so that
 // collecting it again after a crash gives one artifact.
 func (w *work) keepArtifact(ctx context.Context, j job, a script.CreateArtifact, from io.Reader) error {
-	key, staged, err := blob.PutContent(ctx, w.Blobs, "artifacts", from)
+	staged, err := w.Blobs.Stage(ctx, from)
 	if err != nil {
 		return err
 	}
+	defer staged.Discard() //nolint:errcheck // what was kept is kept
 	source := w.mask.text(a.Path)
+	// No two artifacts share a blob, so that one can go without asking who else has it (retention.go).
+	whose := sha256.Sum256([]byte(w.task.Id + "\n" + j.run + "\n" + source))
+	key := blob.ContentKey("artifacts", staged.SHA256) + "-" + hex.EncodeToString(whose[:6])
+	if err := blob.KeepContent(ctx, w.Blobs, staged, key); err != nil {
+		return err
+	}
 	return w.store(ctx, "artifact", func(tx *db.Tx) error {
 		var known int
 		if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM artifact WHERE task = $1 AND run = $2 AND source = $3`, w.task.Id, j.run, source).Scan(&known); err != nil || known > 0 {

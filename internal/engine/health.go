@@ -3,7 +3,7 @@ package engine
 import (
 	"context"
 	_ "embed"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"slices"
@@ -11,12 +11,15 @@ import (
 	"sync"
 	"time"
 
+	"github.com/octavo/octavo/internal/access"
 	"github.com/octavo/octavo/internal/cluster"
 	"github.com/octavo/octavo/internal/control"
 	"github.com/octavo/octavo/internal/db"
 	"github.com/octavo/octavo/internal/engine/tasklog"
+	"github.com/octavo/octavo/internal/fault"
 	"github.com/octavo/octavo/internal/hub"
 	"github.com/octavo/octavo/internal/machine"
+	"github.com/octavo/octavo/internal/resource"
 	"github.com/octavo/octavo/internal/store"
 	"github.com/octavo/octavo/internal/tentacle"
 )
@@ -37,17 +40,13 @@ type checked struct {
 
 // health checks machines (deployments.md H). The same task is run for one new machine and for a whole environment.
 func (e *Engine) health(ctx context.Context, w *work) (cluster.Outcome, error) {
-	var arguments struct {
-		EnvironmentId, WorkerPoolId string //nolint:revive // the wire's names
-		MachineIds                  []string
-		OnlyTestConnection          bool
-	}
-	if err := json.Unmarshal(w.task.Arguments, &arguments); err != nil {
-		return nil, fmt.Errorf("arguments of %s: %w", w.task.Id, err)
+	arguments, limit, connect, err := control.ReadHealthArguments(w.task.Arguments)
+	if err != nil {
+		return nil, err
 	}
 	var all []checked
 	policies := map[string]machine.Policy{}
-	err := w.DB.Read(ctx, func(tx *db.Tx) error {
+	err = w.DB.Read(ctx, func(tx *db.Tx) error {
 		all = nil
 		query := store.Query{Ids: arguments.MachineIds}
 		if w.task.SpaceId != "" {
@@ -57,8 +56,9 @@ func (e *Engine) health(ctx context.Context, w *work) (cluster.Outcome, error) {
 		if err != nil {
 			return err
 		}
+		ofPolicy := func(id string) bool { return arguments.MachinePolicyId == "" || arguments.MachinePolicyId == id }
 		for _, m := range targets {
-			if arguments.WorkerPoolId == "" && (arguments.EnvironmentId == "" || slices.Contains(m.EnvironmentIds, arguments.EnvironmentId)) {
+			if arguments.RestrictedTo != control.RestrictedToWorkers && ofPolicy(m.MachinePolicyId) && arguments.WorkerPoolId == "" && (arguments.EnvironmentId == "" || slices.Contains(m.EnvironmentIds, arguments.EnvironmentId)) {
 				all = append(all, checked{m.Id, m.Name, m.MachinePolicyId, m.IsDisabled})
 			}
 		}
@@ -67,7 +67,7 @@ func (e *Engine) health(ctx context.Context, w *work) (cluster.Outcome, error) {
 			return err
 		}
 		for _, m := range workers {
-			if arguments.EnvironmentId == "" && (arguments.WorkerPoolId == "" || slices.Contains(m.WorkerPoolIds, arguments.WorkerPoolId)) {
+			if arguments.RestrictedTo != control.RestrictedToTargets && ofPolicy(m.MachinePolicyId) && arguments.EnvironmentId == "" && (arguments.WorkerPoolId == "" || slices.Contains(m.WorkerPoolIds, arguments.WorkerPoolId)) {
 				all = append(all, checked{m.Id, m.Name, m.MachinePolicyId, m.IsDisabled})
 			}
 		}
@@ -89,7 +89,7 @@ func (e *Engine) health(ctx context.Context, w *work) (cluster.Outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	bad, err := w.checkAll(ctx, all, policies, arguments.OnlyTestConnection)
+	bad, err := w.checkAll(ctx, all, policies, how{onlyConnection: arguments.OnlyTestConnection, script: limit, connect: connect})
 	switch {
 	case err != nil && ctx.Err() == nil && !isClosed(w.run.Cancelled()):
 		return nil, err
@@ -104,8 +104,14 @@ func (e *Engine) health(ctx context.Context, w *work) (cluster.Outcome, error) {
 	return w.end(ctx, cluster.Success, ""), nil
 }
 
+// how says what is asked of a machine, and for how long.
+type how struct {
+	onlyConnection  bool
+	script, connect time.Duration
+}
+
 // checkAll asks every machine, and gives the names of those that make the task fail (H3).
-func (w *work) checkAll(ctx context.Context, all []checked, policies map[string]machine.Policy, onlyConnection bool) (bad []string, err error) {
+func (w *work) checkAll(ctx context.Context, all []checked, policies map[string]machine.Policy, h how) (bad []string, err error) {
 	var mu sync.Mutex
 	var checks sync.WaitGroup
 	slots := make(chan struct{}, checksAtOnce)
@@ -128,13 +134,14 @@ func (w *work) checkAll(ctx context.Context, all []checked, policies map[string]
 					mu.Unlock()
 				}
 			}()
-			status, failed := w.check(ctx, c, policy, onlyConnection || policy.MachineHealthCheckPolicy.HealthCheckType == machine.CheckOnlyConnectivity)
-			expected := policy.MachineConnectivityPolicy.MachineConnectivityBehavior != machine.MayBeOfflineAndCanBeSkipped
+			h := h
+			h.onlyConnection = h.onlyConnection || policy.MachineHealthCheckPolicy.HealthCheckType == machine.CheckOnlyConnectivity
+			status, failed := w.check(ctx, c, policy, h)
 			mu.Lock()
 			defer mu.Unlock()
 			if failed != nil {
 				err = failed
-			} else if status == machine.Unhealthy || status == machine.Unavailable && expected {
+			} else if policy.FailsCheck(status) {
 				bad = append(bad, c.name)
 			}
 		})
@@ -143,20 +150,28 @@ func (w *work) checkAll(ctx context.Context, all []checked, policies map[string]
 	return bad, err
 }
 
-// checkLimit is how long a policy's script may take.
-const checkLimit = 5 * time.Minute
+// busy is what ask gives in place of a status when another task holds the machine (H4).
+const busy = ""
 
-// check asks one machine and writes down what it found (H2).
-func (w *work) check(ctx context.Context, c checked, policy machine.Policy, onlyConnection bool) (status string, err error) {
+// check asks one machine and writes down what it found (H2, H5).
+func (w *work) check(ctx context.Context, c checked, policy machine.Policy, h how) (status string, err error) {
 	activity := w.task.Id + "/" + c.id
 	if err := w.store(ctx, "check begin", func(tx *db.Tx) error {
 		return tasklog.Append(ctx, tx, w.fence, tasklog.Open(activity, w.task.Id, c.name, tasklog.Running))
 	}); err != nil {
 		return "", err
 	}
-	status, summary, facts := w.ask(ctx, c, policy, onlyConnection, activity)
+	status, summary, facts := w.ask(ctx, c, policy, h, activity)
 	if ctx.Err() != nil || isClosed(w.run.Cancelled()) {
 		return "", errCancelled // what was found then says nothing about the machine
+	}
+	if status == busy {
+		return busy, w.store(ctx, "check left out", func(tx *db.Tx) error {
+			if err := w.fence.SetWarnings(ctx, tx); err != nil {
+				return err
+			}
+			return tasklog.Append(ctx, tx, w.fence, tasklog.Line(activity, tasklog.Warning, summary), tasklog.Set(activity, tasklog.SuccessWithWarning))
+		})
 	}
 	found := map[string]any{"HealthStatus": status, "Status": status, "StatusSummary": summary}
 	for name, value := range facts {
@@ -166,28 +181,143 @@ func (w *work) check(ctx context.Context, c checked, policy machine.Policy, only
 	if shown == "" {
 		shown = tasklog.Failed
 	}
+	var since time.Time
 	err = w.store(ctx, "check end", func(tx *db.Tx) error {
+		before, err := store.Load(ctx, tx, c.id)
+		if fault.KindOf(err) == fault.NotFound {
+			status = busy
+			return tasklog.Append(ctx, tx, w.fence, tasklog.Line(activity, tasklog.Info, "The machine was deleted meanwhile."), tasklog.Set(activity, tasklog.Skipped))
+		}
+		if err != nil {
+			return err
+		}
 		if err := store.SetOwned(ctx, tx, c.id, found); err != nil {
+			return err
+		}
+		if err := tellStatus(ctx, tx, before, status, summary); err != nil {
+			return err
+		}
+		if since, err = outage(ctx, tx, c.id, status); err != nil {
 			return err
 		}
 		return tasklog.Append(ctx, tx, w.fence, tasklog.Line(activity, tasklog.Info, summary), tasklog.Set(activity, shown))
 	})
-	return status, err
+	if err != nil || status != machine.Unavailable {
+		return status, err
+	}
+	return w.giveUpMachine(ctx, c, policy, since, activity)
+}
+
+// statusEvents are the events of a change of status (deployments.md H5): triggers and subscriptions will read them.
+var statusEvents = map[string][2]string{
+	machine.Healthy:     {"MachineHealthy", "healthy"},
+	machine.HasWarnings: {"MachineHasWarnings", "to have warnings"},
+	machine.Unhealthy:   {"MachineUnhealthy", "unhealthy"},
+	machine.Unavailable: {"MachineUnavailable", "unavailable"},
+}
+
+// tellStatus writes the event of a change of status.
+func tellStatus(ctx context.Context, tx *db.Tx, before resource.Object, status, summary string) error {
+	event := statusEvents[status]
+	if before.Text("HealthStatus") == status || event[0] == "" {
+		return nil
+	}
+	return control.Event(access.With(ctx, access.System), tx, before.Text("SpaceId"), event[0], "Machine "+before.Text("Name")+" was found "+event[1]+": "+summary, before.Text("Id"))
+}
+
+// outage keeps since when a machine has been unavailable without a break; the zero time when it is not (M2).
+func outage(ctx context.Context, tx *db.Tx, id, status string) (since time.Time, err error) {
+	if status != machine.Unavailable {
+		_, err := tx.ExecContext(ctx, "DELETE FROM machine_outage WHERE machine = $1", id)
+		return time.Time{}, err
+	}
+	var ms int64
+	err = tx.QueryRowContext(ctx, "INSERT INTO machine_outage (machine, since) VALUES ($1, $2) ON CONFLICT (machine) DO UPDATE SET machine = excluded.machine RETURNING since", id, tx.Ms()).Scan(&ms)
+	return time.UnixMilli(ms), err
+}
+
+// giveUpMachine deletes a machine that was unavailable for as long as its policy lets it be (M2). What cannot be deleted stays,
+// with an event that says why.
+func (w *work) giveUpMachine(ctx context.Context, c checked, policy machine.Policy, since time.Time, activity string) (status string, err error) {
+	if policy.MachineCleanupPolicy.DeleteMachinesBehavior != machine.DeleteUnavailableMachines {
+		return machine.Unavailable, nil
+	}
+	after, err := machine.ParseSpan(policy.MachineCleanupPolicy.DeleteMachinesElapsedTimeSpan)
+	if err != nil || after <= 0 {
+		w.say(ctx, activity, tasklog.Warning, "The policy %s deletes unavailable machines, but does not say after how long (DeleteMachinesElapsedTimeSpan); so this one stays.", policy.Name)
+		return machine.Unavailable, nil
+	}
+	if time.Since(since) < after {
+		return machine.Unavailable, nil
+	}
+	text := fmt.Sprintf("The machine has been unavailable since %s, longer than the policy %s lets it be (%s).", since.UTC().Format("2006-01-02 15:04 MST"), policy.Name, policy.MachineCleanupPolicy.DeleteMachinesElapsedTimeSpan)
+	ctx = access.With(ctx, access.System)
+	err = w.store(ctx, "give up machine", func(tx *db.Tx) error {
+		if err := control.ForgetMachine(ctx, tx, c.id); err != nil {
+			return err
+		}
+		return tasklog.Append(ctx, tx, w.fence, tasklog.Line(activity, tasklog.Highlight, text+" It was deleted."))
+	})
+	var refused *fault.Fault
+	if !errors.As(err, &refused) || refused.Kind != fault.Invalid {
+		return machine.Unavailable, err
+	}
+	return machine.Unavailable, w.store(ctx, "machine stays", func(tx *db.Tx) error {
+		text += " It could not be deleted: " + refused.Error()
+		if err := control.Event(ctx, tx, w.task.SpaceId, "MachineCleanupFailed", "Machine "+c.name+": "+text, c.id); err != nil {
+			return err
+		}
+		return tasklog.Append(ctx, tx, w.fence, tasklog.Line(activity, tasklog.Warning, text))
+	})
+}
+
+// busyPatience is how long a check waits for another task's exclusive script (H4).
+const busyPatience = 15 * time.Second
+
+// free waits until no other task holds a machine for itself alone; if that takes long it tells who does.
+func (w *work) free(ctx context.Context, machineID string) (holder string, err error) {
+	l := lock{scope: machineID}
+	freed, stop := w.DB.Listen(l.topic())
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, busyPatience)
+	defer cancel()
+	for {
+		err = w.DB.Read(context.WithoutCancel(ctx), func(tx *db.Tx) (err error) {
+			holder, err = l.writer(ctx, tx)
+			return err
+		})
+		if err != nil || holder == "" {
+			return "", err
+		}
+		select {
+		case <-ctx.Done():
+			return holder, nil
+		case <-w.run.Cancelled():
+			return holder, nil
+		case <-freed:
+		case <-time.After(lockPoll):
+		}
+	}
 }
 
 // ask connects and, if the policy says so, runs the script.
-func (w *work) ask(ctx context.Context, c checked, policy machine.Policy, onlyConnection bool, activity string) (status, summary string, facts map[string]string) {
+func (w *work) ask(ctx context.Context, c checked, policy machine.Policy, h how, activity string) (status, summary string, facts map[string]string) {
 	trust, err := w.Hub.Agent(ctx, c.id)
 	if err != nil {
 		return machine.Unavailable, "The machine has no agent: " + cause(err), nil
 	}
-	connect, cancel := context.WithTimeout(ctx, time.Minute)
+	connect, cancel := context.WithTimeout(ctx, h.connect)
 	defer cancel()
 	if err := w.Hub.Ping(connect, trust); err != nil {
 		return machine.Unavailable, "The agent cannot be reached: " + cause(err), nil
 	}
-	if onlyConnection {
+	if h.onlyConnection {
 		return machine.Healthy, "The agent answered.", nil
+	}
+	if holder, err := w.free(ctx, c.id); err != nil {
+		return busy, "Who holds the machine cannot be read: " + cause(err), nil
+	} else if holder != "" {
+		return busy, fmt.Sprintf("%s holds the machine for itself, so it was left out; its status stays what it was.", w.describe(ctx, holder)), nil
 	}
 	body := healthScript
 	if own := policy.MachineHealthCheckPolicy.BashHealthCheckPolicy; own.RunType == machine.ScriptInline {
@@ -195,9 +325,9 @@ func (w *work) ask(ctx context.Context, c checked, policy machine.Policy, onlyCo
 	}
 	at := place{machine: c.id, name: c.name, trust: trust, target: c.id, targetName: c.name}
 	result, err := w.do(ctx, job{
-		run: c.id, part: "check", activity: activity, action: "Health", place: at, limit: checkLimit,
+		run: c.id, part: "check", activity: activity, action: "Health", place: at, limit: h.script,
 		command: func(context.Context, hub.Service) (command, error) {
-			return command{Body: body, Isolation: tentacle.NoIsolation}, nil
+			return command{Body: body, Isolation: tentacle.NoIsolation, Wait: busyPatience}, nil
 		},
 	})
 	if err != nil {
@@ -219,6 +349,8 @@ func (w *work) ask(ctx context.Context, c checked, policy machine.Policy, onlyCo
 		}
 	}
 	switch {
+	case int32(result.exit) == tentacle.ExitMutexTimeout:
+		return busy, "Another script holds the machine for itself, so it was left out; its status stays what it was.", nil
 	case result.exit != 0 && result.message != "":
 		return machine.Unhealthy, result.message, facts
 	case result.exit != 0:

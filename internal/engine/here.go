@@ -262,7 +262,10 @@ func (d *walk) bringHere(ctx context.Context, activity string, packages []deploy
 		}
 		path := filepath.Join(d.Work, filepath.FromSlash(file.Path()))
 		if info, err := os.Stat(path); err == nil && info.Size() == file.Size {
-			continue // it was renamed into place whole, and its name holds its hash
+			now := time.Now()
+			if os.Chtimes(path, now, now) == nil { // when it was used last (tidy.go); gone just now, it is fetched again
+				continue // it was renamed into place whole, and its name holds its hash
+			}
 		}
 		if err := d.copyHere(ctx, pkg, file, path); err != nil {
 			return err

@@ -131,6 +131,16 @@ func (l lock) before(ctx context.Context, tx *db.Tx, task, run string) (holder s
 	return holder, err
 }
 
+// writer gives the task that holds the lock for itself alone, or will before all others that ask; "" when readers have it.
+func (l lock) writer(ctx context.Context, tx *db.Tx) (task string, err error) {
+	var shared bool
+	err = tx.QueryRowContext(ctx, `SELECT task, shared FROM run_lock WHERE scope = $1 AND name = $2 ORDER BY seq LIMIT 1`, l.scope, l.name).Scan(&task, &shared)
+	if errors.Is(err, sql.ErrNoRows) || shared {
+		return "", nil
+	}
+	return task, err
+}
+
 // unlock lets go of an attempt's locks, or of all that a task holds when run is "".
 func unlock(ctx context.Context, tx *db.Tx, task, run string) error {
 	rows, err := tx.QueryContext(ctx, `DELETE FROM run_lock WHERE task = $1 AND ($2 = '' OR run = $2) RETURNING scope, name`, task, run)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,14 +15,31 @@ import (
 	"github.com/octavo/octavo/internal/tentacle"
 )
 
-// Sweep does what no task waits for, until ctx ends: it has agents forget ended scripts and end those that a task left
-// behind, frees locks that ended tasks left, and seals the logs of ended tasks. Any node may do any of it at any time.
+// Job is what every node does again and again, without a leader: for itself, or for all, in a way that does no harm when several
+// nodes do it at once (behaviour.md P16). What only one node of the cluster is to do is a duty (schedule.go).
+type Job struct {
+	Name  string
+	Every time.Duration
+	do    func(context.Context) error
+}
+
+// Jobs are the node's own.
+func (e *Engine) Jobs() []Job {
+	agents := &leftovers{Engine: e, silent: map[string]time.Time{}}
+	return []Job{
+		{"Clear scripts that are left on agents", 5 * time.Second, agents.clear},
+		{"Free the locks of ended tasks", time.Minute, e.unlockEnded},
+		{"Seal the logs of ended tasks", 5 * time.Second, e.sealLogs},
+		{"Tidy the node's own folder", time.Hour, e.tidy},
+	}
+}
+
+// Sweep does the node's jobs until ctx ends.
 func (e *Engine) Sweep(ctx context.Context) {
 	var loops sync.WaitGroup
-	agents := &leftovers{Engine: e, silent: map[string]time.Time{}}
-	loops.Go(func() { e.often(ctx, 5*time.Second, "cannot clear scripts that are left on agents", agents.clear) })
-	loops.Go(func() { e.often(ctx, time.Minute, "cannot free the locks of ended tasks", e.unlockEnded) })
-	loops.Go(func() { e.often(ctx, 5*time.Second, "cannot seal the logs of ended tasks", e.sealLogs) })
+	for _, job := range e.Jobs() {
+		loops.Go(func() { e.often(ctx, job.Every, "cannot "+strings.ToLower(job.Name[:1])+job.Name[1:], job.do) })
+	}
 	loops.Wait()
 }
 

@@ -57,7 +57,8 @@ func claim(ctx context.Context, tx *db.Tx, key string) (made string, err error) 
 
 // hold claims again, and fails when the row claimed before is gone: its blob is then gone too.
 func hold(ctx context.Context, tx *db.Tx, key, made string) error {
-	res, err := tx.ExecContext(ctx, "UPDATE package_blob SET since = $1 WHERE key = $2 AND made = $3 AND state = 'kept'", tx.Ms(), key, made)
+	// The content was read or stored anew before this (KeepContent), so what a check found wrong with it is mended.
+	res, err := tx.ExecContext(ctx, "UPDATE package_blob SET since = $1, trouble = '' WHERE key = $2 AND made = $3 AND state = 'kept'", tx.Ms(), key, made)
 	if err != nil {
 		return fmt.Errorf("hold package blob: %w", err)
 	}

@@ -1,0 +1,366 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/octavo/octavo/internal/access"
+	"github.com/octavo/octavo/internal/cluster"
+	"github.com/octavo/octavo/internal/control"
+	"github.com/octavo/octavo/internal/db"
+	"github.com/octavo/octavo/internal/deployment"
+	"github.com/octavo/octavo/internal/engine/tasklog"
+	"github.com/octavo/octavo/internal/fault"
+	"github.com/octavo/octavo/internal/feed"
+	"github.com/octavo/octavo/internal/project"
+	"github.com/octavo/octavo/internal/store"
+)
+
+// Retention deletes what nobody needs any more (deployments.md 11): releases with all that belongs to them, packages that no
+// release uses, and old tasks. It lists what goes, and why, in its log before it deletes it, one thing in one transaction;
+// so it may die anywhere, and the next owner begins anew with what is left.
+
+// How many ended tasks stay (deployments.md K32). Tasks of deployments are not among them: they go with their release.
+const (
+	latestTasks = 20
+	recentTasks = 20_000
+	recentSpan  = 30 * 24 * time.Hour
+)
+
+// whyKept says for people what a verdict's word means.
+var whyKept = map[string]string{
+	deployment.KeptByDashboard:  "it is what an environment runs now",
+	deployment.KeptAsPrevious:   "it is what an environment would go back to",
+	deployment.KeptByPolicy:     "its phase has room for it",
+	deployment.KeptUndeployed:   "the lifecycle has room for it",
+	deployment.KeptActive:       "a deployment of it has not ended",
+	deployment.KeptByReferences: "another release or a trigger needs it",
+}
+
+// cleaning is one run of retention.
+type cleaning struct {
+	*work
+	releases, packages, tasks int
+	left                      int // could not be deleted this time
+}
+
+// errLeft undoes a deletion that has to wait.
+type errLeft string
+
+func (e errLeft) Error() string { return string(e) }
+
+func (e *Engine) retention(ctx context.Context, w *work) (cluster.Outcome, error) {
+	c := &cleaning{work: w}
+	ctx = access.With(ctx, access.System)
+	root := tasklog.Entry{Activity: w.task.Id, Change: &tasklog.Change{Name: w.task.Description, Status: tasklog.Running, Summary: true}}
+	if err := c.write(ctx, []tasklog.Entry{root}); err != nil {
+		return nil, err
+	}
+	err := c.all(ctx)
+	switch {
+	case errors.Is(err, errCancelled):
+		return w.end(ctx, cluster.Canceled, "The task was cancelled. What was deleted until then stays deleted."), nil
+	case err != nil:
+		return nil, err
+	}
+	summary := fmt.Sprintf("Deleted %d releases, %d packages and %d tasks.", c.releases, c.packages, c.tasks)
+	if c.left > 0 {
+		summary += fmt.Sprintf(" %d could not be deleted this time; the next run tries again.", c.left)
+	}
+	if err := c.write(ctx, []tasklog.Entry{tasklog.Line(w.task.Id, tasklog.Info, summary)}); err != nil {
+		return nil, err
+	}
+	return w.end(ctx, cluster.Success, ""), nil
+}
+
+// all goes through the spaces, or the one that the task is for; old tasks are of no space.
+func (c *cleaning) all(ctx context.Context) error {
+	var spaces []control.Space
+	err := c.DB.Read(ctx, func(tx *db.Tx) (err error) {
+		q := store.Query{}
+		if c.task.SpaceId != "" {
+			q.Ids = []string{c.task.SpaceId}
+		}
+		spaces, err = store.Views[control.Space](ctx, tx, &control.Spaces.Kind, q)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, s := range spaces {
+		if err := c.space(ctx, s); err != nil {
+			return fmt.Errorf("space %s: %w", s.Id, err)
+		}
+	}
+	if c.task.SpaceId != "" {
+		return nil
+	}
+	return c.history(ctx)
+}
+
+// write stores lines, some at a time.
+func (c *cleaning) write(ctx context.Context, entries []tasklog.Entry) error {
+	for some := range slices.Chunk(entries, 500) {
+		for i := range some {
+			some[i].Text = c.mask.text(some[i].Text)
+		}
+		if err := c.store(ctx, "retention says", func(tx *db.Tx) error { return tasklog.Append(ctx, tx, c.fence, some...) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// goOn tells whether the task is to stop here.
+func (c *cleaning) goOn(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if isClosed(c.run.Cancelled()) {
+		return errCancelled
+	}
+	return nil
+}
+
+func (c *cleaning) space(ctx context.Context, s control.Space) error {
+	var projects []project.Project
+	uses := control.NewUses()
+	err := c.DB.Read(ctx, func(tx *db.Tx) (err error) {
+		projects, err = store.Views[project.Project](ctx, tx, &control.Projects.Kind, store.Query{Spaces: []string{s.Id}})
+		return err
+	})
+	for _, p := range projects {
+		uses.AddProject(p)
+	}
+	for skip, more := 0, true; err == nil && more; skip += 100 {
+		err = c.DB.Read(ctx, func(tx *db.Tx) (err error) {
+			more, err = uses.AddReleases(ctx, tx, s.Id, skip, 100)
+			return err
+		})
+	}
+	if err != nil {
+		return err
+	}
+	for _, p := range projects {
+		if err := c.project(ctx, s, p, uses); err != nil {
+			return fmt.Errorf("project %s: %w", p.Id, err)
+		}
+	}
+	return c.feed(ctx, s, uses)
+}
+
+// project judges the releases of a project, says so, and deletes those that go.
+func (c *cleaning) project(ctx context.Context, s control.Space, p project.Project, uses *control.Uses) error {
+	if err := c.goOn(ctx); err != nil {
+		return err
+	}
+	var old control.OldReleases
+	err := c.DB.Read(ctx, func(tx *db.Tx) (err error) {
+		old, err = control.OldReleasesOf(ctx, tx, p)
+		return err
+	})
+	if err != nil || len(old.Releases) == 0 {
+		return err
+	}
+	old.Referenced = func(id string) bool { return uses.Release(p.Id, id, old.Versions[id]) }
+	activity := c.task.Id + "/" + p.Id
+	entries := []tasklog.Entry{tasklog.Open(activity, c.task.Id, "Releases of "+p.Name+" ("+s.Name+")", tasklog.Running)}
+	var going []deployment.Verdict
+	for _, v := range old.Judge() {
+		if !v.Delete {
+			entries = append(entries, tasklog.Line(activity, tasklog.Verbose, fmt.Sprintf("Release %s (%s) stays: %s.", old.Versions[v.Id], v.Id, whyKept[v.Why])))
+			continue
+		}
+		going = append(going, v)
+		entries = append(entries, tasklog.Line(activity, tasklog.Info, fmt.Sprintf("Release %s (%s) goes: %s.", old.Versions[v.Id], v.Id, v.Why)))
+	}
+	if err := c.write(ctx, entries); err != nil {
+		return err
+	}
+	status := tasklog.Success
+	for _, v := range going {
+		why, err := c.release(ctx, p.SpaceId, v.Id, old.Deployments[v.Id])
+		if err != nil {
+			return err
+		}
+		if why != "" {
+			c.left++
+			status = tasklog.SuccessWithWarning
+			if err := c.write(ctx, []tasklog.Entry{tasklog.Line(activity, tasklog.Warning, "Release "+old.Versions[v.Id]+" stays for now: "+why+".")}); err != nil {
+				return err
+			}
+		}
+	}
+	done := tasklog.Line(activity, tasklog.Info, fmt.Sprintf("%d of %d releases were to go.", len(going), len(old.Releases)))
+	return c.write(ctx, []tasklog.Entry{done, tasklog.Set(activity, status)})
+}
+
+// release deletes one, unless there is a reason not to.
+func (c *cleaning) release(ctx context.Context, space, id string, judged []string) (why string, err error) {
+	if err := c.goOn(ctx); err != nil {
+		return "", err
+	}
+	err = c.store(ctx, "retention release", func(tx *db.Tx) error {
+		tasks, why, err := control.ForgetRelease(ctx, tx, space, id, judged)
+		if err != nil {
+			return err
+		}
+		if why != "" {
+			return errLeft(why)
+		}
+		left, err := lingering(ctx, tx, tasks)
+		if err != nil {
+			return err
+		}
+		if len(left) > 0 {
+			return errLeft("an agent still has to forget scripts of its deployments")
+		}
+		return forgetTasks(ctx, tx, tasks)
+	})
+	var left errLeft
+	var refused *fault.Fault
+	switch {
+	case errors.As(err, &left):
+		return string(left), nil
+	case errors.As(err, &refused) && refused.Kind == fault.Invalid:
+		return strings.TrimSuffix(refused.Error(), "."), nil
+	case err != nil:
+		return "", err
+	}
+	c.releases++
+	return "", nil
+}
+
+// feed deletes packages of the built-in feed that are old and used by nothing (K30).
+func (c *cleaning) feed(ctx context.Context, s control.Space, uses *control.Uses) error {
+	if err := c.goOn(ctx); err != nil {
+		return err
+	}
+	const page = 500
+	var days int
+	var all []deployment.OldPackage
+	err := c.DB.Read(ctx, func(tx *db.Tx) (err error) {
+		if days, err = control.PackageDays(ctx, tx, s.Id); err != nil || days <= 0 {
+			return err
+		}
+		all = nil
+		for skip := 0; ; skip += page {
+			list, _, err := feed.List(ctx, tx, s.Id, feed.Query{Skip: skip, Take: page})
+			if err != nil {
+				return err
+			}
+			for _, p := range list {
+				all = append(all, deployment.OldPackage{Id: p.Id, Published: p.Published.Time, Used: uses.Package(p.PackageId, p.Version)})
+			}
+			if len(list) < page {
+				return nil
+			}
+		}
+	})
+	if err != nil || len(all) == 0 {
+		return err
+	}
+	activity := c.task.Id + "/packages-" + s.Id
+	entries := []tasklog.Entry{tasklog.Open(activity, c.task.Id, "Packages of "+s.Name, tasklog.Running)}
+	var going []string
+	for _, v := range deployment.JudgePackages(all, days, time.Now()) {
+		if v.Delete {
+			going = append(going, v.Id)
+			entries = append(entries, tasklog.Line(activity, tasklog.Info, fmt.Sprintf("Package %s goes: it is older than %d days, and no release uses it.", strings.TrimPrefix(v.Id, "packages-"), days)))
+		}
+	}
+	if err := c.write(ctx, entries); err != nil {
+		return err
+	}
+	for _, id := range going {
+		if err := c.goOn(ctx); err != nil {
+			return err
+		}
+		if err := c.store(ctx, "retention package", func(tx *db.Tx) error { return control.ForgetPackage(ctx, tx, s.Id, id) }); err != nil {
+			return err
+		}
+		c.packages++
+	}
+	return c.write(ctx, []tasklog.Entry{tasklog.Set(activity, tasklog.Success)})
+}
+
+// history deletes old tasks that belong to no deployment (K32). It reads all that ended, the newest first, and keeps the place.
+func (c *cleaning) history(ctx context.Context) error {
+	const page = 500
+	activity := c.task.Id + "/tasks"
+	if err := c.write(ctx, []tasklog.Entry{tasklog.Open(activity, c.task.Id, "Old tasks", tasklog.Running)}); err != nil {
+		return err
+	}
+	count := map[string]int{}
+	for below, more := int64(0), true; more; {
+		if err := c.goOn(ctx); err != nil {
+			return err
+		}
+		var list []cluster.Old
+		err := c.DB.Read(ctx, func(tx *db.Tx) (err error) {
+			list, err = cluster.Olds(ctx, tx, below, page)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		var going []string
+		for _, t := range list {
+			below = t.Number
+			if count[t.Kind]++; count[t.Kind] > latestTasks && (count[t.Kind] > recentTasks || time.Since(t.Ended) > recentSpan) {
+				going = append(going, t.Id)
+			}
+		}
+		more = len(list) == page
+		if going, err = c.ofNobody(ctx, going); err != nil {
+			return err
+		}
+		for some := range slices.Chunk(going, 50) {
+			if err := c.forget(ctx, activity, some); err != nil {
+				return err
+			}
+		}
+	}
+	return c.write(ctx, []tasklog.Entry{tasklog.Set(activity, tasklog.Success)})
+}
+
+// ofNobody leaves out tasks of deployments that are there, and those that an agent still has scripts of.
+func (c *cleaning) ofNobody(ctx context.Context, tasks []string) (free []string, err error) {
+	if len(tasks) == 0 {
+		return nil, nil
+	}
+	err = c.DB.Read(ctx, func(tx *db.Tx) error {
+		kept, err := control.TasksOfDeployments(ctx, tx, tasks)
+		if err != nil {
+			return err
+		}
+		left, err := lingering(ctx, tx, tasks)
+		free = nil
+		for _, id := range tasks {
+			if !kept[id] && !left[id] {
+				free = append(free, id)
+			}
+		}
+		return err
+	})
+	return free, err
+}
+
+func (c *cleaning) forget(ctx context.Context, activity string, tasks []string) error {
+	if err := c.goOn(ctx); err != nil {
+		return err
+	}
+	text := fmt.Sprintf("These go: they are older than %d days, or there are %d newer ones of their kind: %s.", int(recentSpan.Hours()/24), recentTasks, strings.Join(tasks, ", "))
+	if err := c.write(ctx, []tasklog.Entry{tasklog.Line(activity, tasklog.Info, text)}); err != nil {
+		return err
+	}
+	if err := c.store(ctx, "retention tasks", func(tx *db.Tx) error { return forgetTasks(ctx, tx, tasks) }); err != nil {
+		return err
+	}
+	c.tasks += len(tasks)
+	return nil
+}
