@@ -79,13 +79,18 @@ type session struct {
 	results chan result
 	pending []result // handlers have returned; not yet written
 	kinds   []string
-	drained mark // since when the node drains; zero: it does not
+	serves  []string // sets of labels that ready tasks ask for and this node has, at the last look
+	cap     int      // of this node, at the last look
+	balance balance
+	breath  <-chan time.Time // when to claim again what was left to others first
+	drained mark             // since when the node drains; zero: it does not
 	hands   sync.WaitGroup
 }
 
 func newSession(n *Node) *session {
 	s := &session{n: n, epoch: n.Epoch(), runs: map[*active]struct{}{}, results: make(chan result)}
 	s.ctx, s.cancel = context.WithCancelCause(n.ctx)
+	s.balance.breath = breathOf(n.db.Engine(), n.conf.Timing)
 	for k := range n.conf.Handlers {
 		s.kinds = append(s.kinds, k)
 	}
@@ -137,6 +142,8 @@ func (s *session) dispatch() {
 	defer stopWork()
 	orders, stopOrders := s.n.db.Listen(nodeTopic(s.n.conf.Name))
 	defer stopOrders()
+	looks, stopLooks := s.n.db.Listen(lookTopic)
+	defer stopLooks()
 	stopping, grace := s.n.stopping, (<-chan time.Time)(nil)
 	look := true // at flags and at what has ripened; also a reason to claim
 	for {
@@ -160,7 +167,10 @@ func (s *session) dispatch() {
 			s.pending = append(s.pending, r)
 			s.gather()
 		case <-work:
+		case <-s.breath:
 		case <-orders:
+			look = true
+		case <-looks:
 			look = true
 		case <-time.After(s.n.conf.Timing.Poll + s.jitter(s.n.conf.Timing.Poll/10)):
 			look = true
@@ -225,6 +235,7 @@ func (s *session) tick(look bool) {
 	ending := false
 	if look {
 		s.ripen(ctx)
+		s.park(ctx)
 		var err error
 		if ending, err = s.look(ctx); err != nil {
 			s.warn(ctx, "look at this node's orders", err)
@@ -233,6 +244,7 @@ func (s *session) tick(look bool) {
 		if len(s.pending) == 0 && !ending {
 			if ready, err := s.anyReady(ctx); err != nil || !ready {
 				s.warn(ctx, "look for work", err)
+				s.balance.since, s.breath = mark{}, nil
 				return
 			}
 		}
@@ -244,6 +256,9 @@ func (s *session) tick(look bool) {
 	// Turns are locked in one order, so that two nodes never wait for each other.
 	slices.SortStableFunc(s.pending, func(a, b result) int { return strings.Compare(a.of.run.Task.Turn, b.of.run.Task.Turn) })
 	var got []Task
+	took := 0 // of the free slots
+	mine := load{running: len(s.runs) - len(s.pending), cap: s.cap}
+	most := s.balance.most(mine, now())
 	ended := len(s.pending) > 0
 	reach := func(point string) {
 		if ended {
@@ -269,7 +284,8 @@ func (s *session) tick(look bool) {
 		if !claiming {
 			return nil
 		}
-		if got, err = claim(ctx, tx, s.n.conf.Name, s.epoch, len(s.runs)-len(s.pending), s.kinds); err != nil || !ending {
+		got, err = claim(ctx, tx, claimer{node: s.n.conf.Name, epoch: s.epoch, busy: mine.running, most: most, kinds: s.kinds, serves: s.serves})
+		if took = len(got); err != nil || !ending {
 			return err
 		}
 		more, err := claimEnding(ctx, tx, s.n.conf.Name, s.epoch, s.kinds)
@@ -285,6 +301,10 @@ func (s *session) tick(look bool) {
 		delete(s.runs, r.of)
 	}
 	s.pending = nil
+	s.breath = nil
+	if claiming && s.balance.claimed(took, most, mine, now()) {
+		s.breath = time.After(s.balance.breath)
+	}
 	for _, t := range got { // after the commit: nothing starts that nobody owns
 		s.start(t)
 	}
@@ -329,14 +349,25 @@ func (s *session) look(ctx context.Context) (ending bool, err error) {
 		cancel             bool
 	}
 	mine := map[string]row{}
-	draining := false
+	var own settings
+	var deleted bool
+	var others []load
+	var serves []string
 	err = s.n.db.Read(ctx, func(tx *db.Tx) error {
 		clear(mine)
-		err := tx.QueryRowContext(ctx, "SELECT draining FROM node WHERE name = $1 AND epoch = $2", s.n.conf.Name, s.epoch).Scan(&draining)
+		var labels string
+		err := tx.QueryRowContext(ctx, "SELECT cap, draining, deleted IS NOT NULL, labels FROM node WHERE name = $1 AND epoch = $2", s.n.conf.Name, s.epoch).
+			Scan(&own.cap, &own.draining, &deleted, &labels)
 		if errors.Is(err, sql.ErrNoRows) {
 			return errEpochLost
 		}
 		if err != nil {
+			return err
+		}
+		if serves, err = served(ctx, tx, labels); err != nil {
+			return err
+		}
+		if others, err = peers(ctx, tx, s.n.conf.Name); err != nil {
 			return err
 		}
 		rows, err := tx.QueryContext(ctx, "SELECT task, incarnation, claim, cancel FROM queue WHERE node = $1 AND state = 'running'", s.n.conf.Name)
@@ -363,6 +394,10 @@ func (s *session) look(ctx context.Context) (ending bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	s.cap, s.serves, s.balance.others = own.cap, serves, others
+	if err := s.n.saw(ctx, s.epoch, own, deleted); err != nil {
+		return false, err
+	}
 	for a := range s.runs {
 		r, ours := mine[a.run.Task.Id]
 		switch {
@@ -375,22 +410,47 @@ func (s *session) look(ctx context.Context) (ending bool, err error) {
 		}
 	}
 	switch {
-	case !draining:
+	case !own.draining:
 		s.drained = mark{}
 	case s.drained == mark{}:
 		s.drained = now()
 	}
-	if g := s.n.conf.DrainGrace; draining && g > 0 && s.drained.until(now()) >= g {
+	if g := s.n.conf.DrainGrace; own.draining && g > 0 && s.drained.until(now()) >= g {
 		s.letGo()
 	}
-	return ending && !draining, nil
+	return ending && !own.draining, nil
 }
 
 func (s *session) anyReady(ctx context.Context) (ready bool, err error) {
 	err = s.n.db.Read(ctx, func(tx *db.Tx) error {
-		return tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM queue r WHERE r.head AND r.state IN ('queued', 'released'))").Scan(&ready)
+		return tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM queue r WHERE r.head AND r.state IN ('queued', 'released') AND r.needs = '' AND NOT r.parked)").Scan(&ready)
 	})
-	return ready, err
+	return ready || len(s.serves) > 0, err
+}
+
+// park goes on with hiding the tasks of stopped spaces, and with showing those of spaces that go on.
+func (s *session) park(ctx context.Context) {
+	var spaces []string
+	err := s.n.db.Read(ctx, func(tx *db.Tx) (err error) {
+		spaces, err = unfinished(ctx, tx)
+		return err
+	})
+	s.warn(ctx, "look for stopped spaces", err)
+	for _, space := range spaces {
+		for more := true; more && ctx.Err() == nil; {
+			err := s.n.db.InTx(ctx, func(tx *db.Tx) (err error) {
+				if more, err = park(ctx, tx, space); err != nil || more {
+					return err
+				}
+				more, err = unpark(ctx, tx, space)
+				return err
+			})
+			if err != nil {
+				s.warn(ctx, "park the tasks of "+space, err)
+				break
+			}
+		}
+	}
 }
 
 // ripen queues scheduled tasks whose time has come and ends queued ones that are too late. Any node
@@ -437,6 +497,7 @@ func (s *session) start(t Task) {
 		}
 	}
 	s.runs[a] = struct{}{}
+	s.n.handlers.Add(1)
 	if s.stopped() {
 		stop(ErrReleased)
 	}
@@ -446,6 +507,7 @@ func (s *session) start(t Task) {
 			<-b
 		}
 		outcome := s.handle(ctx, a.run)
+		s.n.handlers.Add(-1)
 		close(a.done)
 		select {
 		case s.results <- result{of: a, outcome: outcome}:

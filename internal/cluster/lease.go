@@ -65,8 +65,8 @@ func (o *observer) look(row beatRow, asked mark, t Timing) (still, moved bool) {
 var errEpochLost = errors.New("this node's epoch is over")
 
 // beat raises this node's counter, or tells that its epoch is over.
-func beat(ctx context.Context, tx *db.Tx, node string, epoch int64) error {
-	res, err := tx.ExecContext(ctx, "UPDATE node_beat SET beats = beats + 1, seen = $3 WHERE node = $1 AND epoch = $2", node, epoch, tx.Ms())
+func beat(ctx context.Context, tx *db.Tx, node string, epoch, runs int64) error {
+	res, err := tx.ExecContext(ctx, "UPDATE node_beat SET beats = beats + 1, seen = $3, runs = $4 WHERE node = $1 AND epoch = $2", node, epoch, tx.Ms(), runs)
 	if err != nil {
 		return err
 	}
@@ -112,7 +112,7 @@ func reap(ctx context.Context, tx *db.Tx, b beatRow) (bool, error) {
 	if n, err := res.RowsAffected(); err != nil || n == 0 {
 		return false, err
 	}
-	if _, err := tx.ExecContext(ctx, "UPDATE node SET epoch = epoch + 1, state = 'dead' WHERE name = $1", b.node); err != nil {
+	if _, err := tx.ExecContext(ctx, "UPDATE node SET epoch = epoch + 1, state = 'dead', gone = $2, deleted = CASE WHEN retire THEN $2 ELSE deleted END WHERE name = $1", b.node, tx.Ms()); err != nil {
 		return false, err
 	}
 	return true, releaseAll(ctx, tx, b.node)
@@ -203,7 +203,7 @@ func (s *session) beating(ctx context.Context) {
 		}
 		sent := now()
 		bctx, cancel := context.WithTimeout(ctx, t.Limit)
-		err := s.n.db.Control(bctx, func(tx *db.Tx) error { return beat(bctx, tx, s.n.conf.Name, s.epoch) })
+		err := s.n.db.Control(bctx, func(tx *db.Tx) error { return beat(bctx, tx, s.n.conf.Name, s.epoch, s.n.handlers.Load()) })
 		cancel()
 		switch {
 		case err == nil:
@@ -423,8 +423,8 @@ func (s *session) lead(ctx context.Context, term Term, asked mark, wake <-chan s
 		}
 	}
 	lost(nil)
-	duties.Wait()
 	s.n.setLeader(false)
+	// Before the duties have returned: one that is slow must not keep a successor waiting, and can write nothing more.
 	rctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.Limit)
 	defer cancel()
 	if s.ctx.Err() == nil || s.stopped() { // not when fenced: then this node says nothing more
@@ -432,6 +432,7 @@ func (s *session) lead(ctx context.Context, term Term, asked mark, wake <-chan s
 			s.n.log.Warn("give leadership up", "err", err)
 		}
 	}
+	duties.Wait()
 	s.n.log.Info("this node leads no more", "term", term.Number)
 }
 

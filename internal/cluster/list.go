@@ -149,6 +149,9 @@ func (f Filter) predicate() predicate {
 			names[i] = strings.TrimPrefix(n, nodePrefix)
 		}
 		p.in("coalesce(q.node, t.node)", names)
+		if f.live() && f.HasPendingInterruptions == nil {
+			p.add("q.state = 'running'") // what was released or waits is on no node, whoever ran it last (row 15)
+		}
 	}
 	p.in("t.project", f.Projects)
 	p.in("t.environment", f.Environments)
@@ -298,6 +301,15 @@ func Why(ctx context.Context, tx *db.Tx, task string) (string, error) {
 		return "", nil
 	case t.State == StateQueued && t.QueueTime.After(tx.Now):
 		return "It is scheduled for " + t.QueueTime.UTC().Format(time.RFC3339) + ".", nil
+	}
+	if t.State == StateQueued && t.SpaceId != "" {
+		var stopped bool
+		if err := tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM queue_stop WHERE space = $1 AND stopped)", t.SpaceId).Scan(&stopped); err != nil {
+			return "", err
+		}
+		if stopped {
+			return "The task queue of its space is stopped.", nil
+		}
 	}
 	if t.Turn != "" && !t.Head {
 		var holder string

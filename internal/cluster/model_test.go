@@ -83,7 +83,7 @@ func TestQueueAsAStateMachine(t *testing.T) {
 						return err
 					}
 				}
-				m.epoch, _, err = register(ctx, tx, Config{Name: "n", Cap: 3}, "m", false)
+				m.epoch, _, err = register(ctx, tx, Config{Name: "n", Cap: 3}, settings{cap: 3}, "m", false)
 				return err
 			})
 			turns := []string{"", "a", "b"}
@@ -122,7 +122,7 @@ func TestQueueAsAStateMachine(t *testing.T) {
 				},
 				"claim": func(t *rapid.T) {
 					m.tx(t, func(ctx context.Context, tx *db.Tx) error {
-						got, err := claim(ctx, tx, "n", m.epoch, len(m.runs), []string{"Deploy"})
+						got, err := claim(ctx, tx, claimer{node: "n", epoch: m.epoch, busy: len(m.runs), most: 1000, kinds: []string{"Deploy"}})
 						if err != nil {
 							return err
 						}
@@ -199,7 +199,7 @@ func TestQueueAsAStateMachine(t *testing.T) {
 				},
 				"restart": func(t *rapid.T) {
 					m.tx(t, func(ctx context.Context, tx *db.Tx) (err error) {
-						m.epoch, _, err = register(ctx, tx, Config{Name: "n", Cap: 3}, "m", false)
+						m.epoch, _, err = register(ctx, tx, Config{Name: "n", Cap: 3}, settings{cap: 3}, "m", false)
 						return err
 					})
 					for _, r := range m.runs {
@@ -302,7 +302,7 @@ func TestManyAtOnceLeaveNoTurnStuck(t *testing.T) {
 				for idle := 0; idle < 3; {
 					var got []Task
 					err := d.Queue(context.Background(), func(tx *db.Tx) (err error) {
-						if got, err = claim(context.Background(), tx, name, epochs[i], 0, []string{"Deploy"}); err != nil {
+						if got, err = claim(context.Background(), tx, claimer{node: name, epoch: epochs[i], most: 1000, kinds: []string{"Deploy"}}); err != nil {
 							return err
 						}
 						more, err := claimEnding(context.Background(), tx, name, epochs[i], []string{"Deploy"})

@@ -3,15 +3,15 @@ package cluster
 import (
 	"context"
 	"crypto/rand"
-	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -54,8 +54,8 @@ type Config struct {
 	DataDir    string // this node's own folder: its lock and its id are there
 	Cap        int    // task cap of a node that registers for the first time; 0 takes no tasks
 	Version    string
-	Address    string // host:port at which other nodes reach it; a refused connection is a witness of its death
-	Labels     map[string]string
+	Address    string             // host:port at which other nodes reach it; a refused connection is a witness of its death
+	Labels     []string           // what tasks may ask for, such as gpu or zone=eu
 	Handlers   map[string]Handler // by the kind of task
 	Duties     []Duty
 	DrainGrace time.Duration // a draining node releases what still runs after it; 0: never
@@ -86,9 +86,18 @@ type Node struct {
 	stopErr  error
 	done     chan struct{}
 
+	handlers atomic.Int64 // of tasks that have not returned
+
 	mu     sync.Mutex
 	epoch  int64
 	leader bool
+	last   settings // as its row had them
+}
+
+// settings are what people decide about a node.
+type settings struct {
+	cap      int
+	draining bool
 }
 
 // Name is the node's name.
@@ -127,11 +136,18 @@ func Start(ctx context.Context, d *db.DB, conf Config) (*Node, error) {
 	if conf.Name == "" || strings.ContainsAny(conf.Name, "/\\?#\n") {
 		return nil, fault.InvalidField("node-name", "The node's name %q must be one word without / \\ ? or #.", conf.Name)
 	}
+	labels, err := Labels("label", conf.Labels)
+	if err != nil {
+		return nil, err
+	}
+	conf.Labels = labels
 	if conf.Cap < 0 {
 		return nil, fault.InvalidField("task-cap", "The task cap %d must not be negative.", conf.Cap)
 	}
-	n := &Node{db: d, conf: conf, log: conf.Log.With("node", conf.Name), stopping: make(chan struct{}), done: make(chan struct{})}
-	var err error
+	n := &Node{
+		db: d, conf: conf, log: conf.Log.With("node", conf.Name), stopping: make(chan struct{}), done: make(chan struct{}), last: settings{cap: conf.Cap},
+	}
+	n.conf.Duties = append(slices.Clone(conf.Duties), Duty{Name: "Tidy nodes and duties", Every: time.Hour, Do: n.tidy})
 	if n.lock, n.machine, err = lockDataDir(conf.DataDir); err != nil {
 		return nil, err
 	}
@@ -193,7 +209,7 @@ func (n *Node) register(ctx context.Context) error {
 		var epoch int64
 		var other beatRow
 		err := n.db.InTx(ctx, func(tx *db.Tx) (err error) {
-			epoch, other, err = register(ctx, tx, n.conf, n.machine, n.present)
+			epoch, other, err = register(ctx, tx, n.conf, n.settings(), n.machine, n.present)
 			return err
 		})
 		if err != nil {
@@ -227,35 +243,73 @@ func (n *Node) register(ctx context.Context) error {
 	}
 }
 
-// register gives the new epoch, or 0 and the beat of a node of that name on another machine.
-func register(ctx context.Context, tx *db.Tx, conf Config, machine string, present bool) (int64, beatRow, error) {
-	labels, err := json.Marshal(conf.Labels)
+// register gives the new epoch, or 0 and the beat of a node of that name on another machine. A row that was deleted
+// after its node had stopped counts as none; one that is missing is made as the node last saw it.
+func register(ctx context.Context, tx *db.Tx, conf Config, last settings, machine string, present bool) (int64, beatRow, error) {
+	given, err := labelsText(conf.Labels)
 	if err != nil {
 		return 0, beatRow{}, err
 	}
 	if _, err := tx.ExecContext(ctx, `INSERT INTO node (name, machine, epoch, state, cap, draining, version, address, labels, registered)
-		VALUES ($1, $2, 0, 'stopped', $3, FALSE, '', '', '{}', $4) ON CONFLICT (name) DO NOTHING`, conf.Name, machine, conf.Cap, tx.Ms()); err != nil {
+		VALUES ($1, $2, 0, 'stopped', $3, $4, '', '', '[]', $5) ON CONFLICT (name) DO NOTHING`, conf.Name, machine, last.cap, last.draining, tx.Ms()); err != nil {
 		return 0, beatRow{}, err
 	}
 	other := beatRow{node: conf.Name}
-	var state, owner string
-	if err := tx.QueryRowContext(ctx, "SELECT epoch, state, machine FROM node WHERE name = $1"+tx.ForUpdate(), conf.Name).Scan(&other.epoch, &state, &owner); err != nil {
+	var state, owner, labels string
+	var deleted, retire bool
+	err = tx.QueryRowContext(ctx, "SELECT epoch, state, machine, labels, cap, draining, deleted IS NOT NULL, retire FROM node WHERE name = $1"+tx.ForUpdate(), conf.Name).
+		Scan(&other.epoch, &state, &owner, &labels, &last.cap, &last.draining, &deleted, &retire)
+	if err != nil {
 		return 0, beatRow{}, err
 	}
 	if state == "up" && owner != machine {
 		err := tx.QueryRowContext(ctx, "SELECT beats FROM node_beat WHERE node = $1", conf.Name).Scan(&other.beats)
 		return 0, other, err
 	}
+	if deleted && state != "up" {
+		last, labels, retire = settings{cap: conf.Cap}, "[]", false
+	}
+	if len(conf.Labels) > 0 {
+		labels = given
+	}
 	epoch := other.epoch + 1
-	if _, err := tx.ExecContext(ctx, `UPDATE node SET epoch = $2, state = 'up', machine = $3, version = $4, address = $5, labels = $6, registered = $7, present = $8
-		WHERE name = $1`, conf.Name, epoch, machine, conf.Version, conf.Address, string(labels), tx.Ms(), present); err != nil {
+	if _, err := tx.ExecContext(ctx, `UPDATE node SET epoch = $2, state = 'up', machine = $3, version = $4, address = $5, labels = $6, registered = $7, present = $8,
+			cap = $9, draining = $10, retire = $11, deleted = NULL, gone = NULL
+		WHERE name = $1`, conf.Name, epoch, machine, conf.Version, conf.Address, labels, tx.Ms(), present, last.cap, last.draining, retire); err != nil {
 		return 0, beatRow{}, err
 	}
 	if _, err := tx.ExecContext(ctx, `INSERT INTO node_beat (node, epoch, beats, seen) VALUES ($1, $2, 1, $3)
-		ON CONFLICT (node) DO UPDATE SET epoch = $2, beats = node_beat.beats + 1, seen = $3`, conf.Name, epoch, tx.Ms()); err != nil {
+		ON CONFLICT (node) DO UPDATE SET epoch = $2, beats = node_beat.beats + 1, seen = $3, runs = 0`, conf.Name, epoch, tx.Ms()); err != nil {
 		return 0, beatRow{}, err
 	}
+	tx.Hint(lookTopic) // the others leave it its share of the work
 	return epoch, other, releaseAll(ctx, tx, conf.Name)
+}
+
+// settings are the node's own as it saw them last.
+func (n *Node) settings() settings {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.last
+}
+
+// saw takes what the node's row says of it. A node that was deleted while it runs comes back as it was, as it would at
+// a check-in (behaviour.md rows 25 and 42); if it drains, it is on its way out and goes for good when it stops.
+func (n *Node) saw(ctx context.Context, epoch int64, s settings, deleted bool) error {
+	n.mu.Lock()
+	n.last = s
+	n.mu.Unlock()
+	if !deleted {
+		return nil
+	}
+	err := n.db.InTx(ctx, func(tx *db.Tx) error {
+		_, err := tx.ExecContext(ctx, "UPDATE node SET deleted = NULL, retire = draining WHERE name = $1 AND epoch = $2 AND state = 'up'", n.conf.Name, epoch)
+		return err
+	})
+	if err == nil {
+		n.log.Warn("this node was deleted while it runs, and is back; to remove it for good drain it, stop it, then delete it")
+	}
+	return err
 }
 
 // releaseAll lets every task go that a node holds; its row of node is locked.
@@ -322,7 +376,8 @@ func (n *Node) stop(ctx context.Context) error {
 }
 
 func leave(ctx context.Context, tx *db.Tx, node string, epoch int64) error {
-	res, err := tx.ExecContext(ctx, "UPDATE node SET state = 'stopped' WHERE name = $1 AND epoch = $2", node, epoch)
+	res, err := tx.ExecContext(ctx, `UPDATE node SET state = 'stopped', gone = $3, deleted = CASE WHEN retire THEN $3 ELSE deleted END
+		WHERE name = $1 AND epoch = $2`, node, epoch, tx.Ms())
 	if err != nil {
 		return err
 	}
@@ -333,120 +388,4 @@ func leave(ctx context.Context, tx *db.Tx, node string, epoch int64) error {
 		return err
 	}
 	return releaseAll(ctx, tx, node)
-}
-
-// NodeInfo is a node as people and clients see it.
-type NodeInfo struct {
-	Name         string
-	Cap          int
-	Draining     bool
-	State        string // up, stopped or dead
-	Version      string
-	Address      string
-	Labels       map[string]string
-	Epoch        int64
-	Registered   time.Time
-	LastSeen     time.Time
-	RunningTasks int
-	Leader       bool
-}
-
-// Id is the wire's id.
-func (i NodeInfo) Id() string { return NodeId(i.Name) }
-
-// Rank is Leader or Follower, as old clients show it.
-func (i NodeInfo) Rank() string {
-	if i.Leader {
-		return "Leader"
-	}
-	return "Follower"
-}
-
-// IsOffline is the wire's rule: not running, or not seen for a minute (behaviour.md 2.2).
-func (i NodeInfo) IsOffline(now time.Time) bool {
-	return i.State != "up" || now.Sub(i.LastSeen) > time.Minute
-}
-
-const selectNode = `SELECT n.name, n.cap, n.draining, n.state, n.version, n.address, n.labels, n.epoch, n.registered, coalesce(b.seen, n.registered),
-		(SELECT count(*) FROM queue q WHERE q.node = n.name AND q.state = 'running'),
-		EXISTS (SELECT 1 FROM lease l WHERE l.name = 'leader' AND l.holder = n.name)
-	FROM node n LEFT JOIN node_beat b ON b.node = n.name `
-
-func scanNode(row interface{ Scan(...any) error }) (NodeInfo, error) {
-	var i NodeInfo
-	var labels string
-	var registered, seen int64
-	if err := row.Scan(&i.Name, &i.Cap, &i.Draining, &i.State, &i.Version, &i.Address, &labels, &i.Epoch, &registered, &seen, &i.RunningTasks, &i.Leader); err != nil {
-		return NodeInfo{}, err
-	}
-	i.Registered, i.LastSeen = time.UnixMilli(registered), time.UnixMilli(seen)
-	return i, json.Unmarshal([]byte(labels), &i.Labels)
-}
-
-// Nodes lists all nodes by name.
-func Nodes(ctx context.Context, tx *db.Tx) ([]NodeInfo, error) {
-	rows, err := tx.QueryContext(ctx, selectNode+"ORDER BY n.name")
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var out []NodeInfo
-	for rows.Next() {
-		i, err := scanNode(rows)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, i)
-	}
-	return out, rows.Err()
-}
-
-// GetNode reads a node by its name or its wire id.
-func GetNode(ctx context.Context, tx *db.Tx, node string) (NodeInfo, error) {
-	name := strings.TrimPrefix(node, nodePrefix)
-	i, err := scanNode(tx.QueryRowContext(ctx, selectNode+"WHERE n.name = $1", name))
-	if errors.Is(err, sql.ErrNoRows) {
-		return NodeInfo{}, fault.NotFoundf("There is no node named %s.", name)
-	}
-	return i, err
-}
-
-// SetNode changes a node's task cap and whether it drains. Once this is committed no claim under the
-// old values can be (reliability-and-security.md I4, I5); what runs goes on.
-func SetNode(ctx context.Context, tx *db.Tx, node string, taskCap *int, draining *bool) (NodeInfo, error) {
-	name := strings.TrimPrefix(node, nodePrefix)
-	if taskCap != nil && *taskCap < 0 {
-		return NodeInfo{}, fault.InvalidField("MaxConcurrentTasks", "MaxConcurrentTasks (%d) must not be negative; 0 takes no tasks.", *taskCap)
-	}
-	if _, err := GetNode(ctx, tx, name); err != nil {
-		return NodeInfo{}, err
-	}
-	_, err := tx.ExecContext(ctx, "UPDATE node SET cap = coalesce($2, cap), draining = coalesce($3, draining) WHERE name = $1", name, taskCap, draining)
-	if err != nil {
-		return NodeInfo{}, err
-	}
-	tx.Hint(nodeTopic(name))
-	return GetNode(ctx, tx, name)
-}
-
-// DeleteNode forgets a node that does not run any more; tasks it left are released.
-func DeleteNode(ctx context.Context, tx *db.Tx, node string) error {
-	i, err := GetNode(ctx, tx, node)
-	if err != nil {
-		return err
-	}
-	if !i.IsOffline(tx.Now) {
-		return fault.Conflictf("The node %s is running. Stop it first, then delete it.", i.Name)
-	}
-	// The row's lock first: a claim or a registration that is under way ends before or is refused.
-	if _, err := tx.ExecContext(ctx, "DELETE FROM node WHERE name = $1", i.Name); err != nil {
-		return err
-	}
-	if _, err := tx.ExecContext(ctx, "DELETE FROM node_beat WHERE node = $1", i.Name); err != nil {
-		return err
-	}
-	if _, err := tx.ExecContext(ctx, "UPDATE lease SET holder = '' WHERE holder = $1", i.Name); err != nil {
-		return err
-	}
-	return releaseAll(ctx, tx, i.Name)
 }

@@ -14,8 +14,12 @@ import (
 	"github.com/octavo/octavo/internal/id"
 )
 
-// Topics of hints. A reader may listen on TaskTopic to follow one task.
-const queueTopic = "queue"
+// Topics of hints. A reader may listen on TaskTopic to follow one task. After lookTopic a node looks at what it else reads
+// once in a poll: which labels are asked for, and which spaces are stopped.
+const (
+	queueTopic = "queue"
+	lookTopic  = "queue look"
+)
 
 // TaskTopic is hinted at when a task changes its state.
 func TaskTopic(task string) string { return "task:" + task }
@@ -30,10 +34,17 @@ const (
 	laneRegular  = 3
 )
 
+// QueueTimeExpiry is how long a task waits to be started, from its QueueTime on, when nothing else was said (behaviour.md row 31).
+const QueueTimeExpiry = 24 * time.Hour
+
 // Push queues a task, in the transaction of whatever it is about. Pushing a Key again gives the task
 // that the first push made, if that was the same request (reliability-and-security.md M20).
 func Push(ctx context.Context, tx *db.Tx, n NewTask) (Task, error) {
 	arguments, err := n.check(tx.Now)
+	if err != nil {
+		return Task{}, err
+	}
+	labels, err := Labels("Labels", n.Labels)
 	if err != nil {
 		return Task{}, err
 	}
@@ -49,9 +60,10 @@ func Push(ctx context.Context, tx *db.Tx, n NewTask) (Task, error) {
 	if n.Priority {
 		lane = lanePriority
 	}
-	turn, key, expires := text(n.Turn), text(n.Key), sql.NullInt64{}
+	turn, key := text(n.Turn), text(n.Key)
+	expires := time.UnixMilli(queueTime).Add(QueueTimeExpiry).UnixMilli()
 	if !n.QueueTimeExpiry.IsZero() {
-		expires = sql.NullInt64{Int64: n.QueueTimeExpiry.UnixMilli(), Valid: true}
+		expires = n.QueueTimeExpiry.UnixMilli()
 	}
 	res, err := tx.ExecContext(ctx, `INSERT INTO task (id, number, space, kind, description, search, arguments, turn, priority, push_key,
 			project, environment, tenant, runbook, batch, created, queue_time, expires, state, updated)
@@ -77,9 +89,9 @@ func Push(ctx context.Context, tx *db.Tx, n NewTask) (Task, error) {
 	}
 	// A statement of its own after the lock, so that on PostgreSQL it sees who holds the turn now.
 	var head bool
-	err = tx.QueryRowContext(ctx, `INSERT INTO queue (task, kind, turn, lane, place, state, due, head, queue_time, expires, updated)
-		VALUES ($1, $2, $3, $4, $5, 'queued', $6, $6 AND NOT EXISTS (SELECT 1 FROM queue a WHERE a.turn = $3 AND a.head), $7, $8, $9)
-		RETURNING head`, taskID, n.Kind, turn, lane, place, due, queueTime, expires, tx.Ms()).Scan(&head)
+	err = tx.QueryRowContext(ctx, `INSERT INTO queue (task, kind, turn, lane, place, state, due, head, queue_time, expires, updated, space, needs)
+		VALUES ($1, $2, $3, $4, $5, 'queued', $6, $6 AND NOT EXISTS (SELECT 1 FROM queue a WHERE a.turn = $3 AND a.head), $7, $8, $9, $10, $11)
+		RETURNING head`, taskID, n.Kind, turn, lane, place, due, queueTime, expires, tx.Ms(), n.SpaceId, strings.Join(labels, " ")).Scan(&head)
 	if err != nil {
 		return Task{}, fmt.Errorf("push: %w", err)
 	}
@@ -87,6 +99,9 @@ func Push(ctx context.Context, tx *db.Tx, n NewTask) (Task, error) {
 		if err := reorder(ctx, tx, n.Turn); err != nil {
 			return Task{}, err
 		}
+	}
+	if len(labels) > 0 {
+		tx.Hint(lookTopic)
 	}
 	tx.Hint(queueTopic)
 	return Get(ctx, tx, taskID)
@@ -184,104 +199,6 @@ func reorder(ctx context.Context, tx *db.Tx, turn string) error {
 	return promote(ctx, tx, turn)
 }
 
-// claim takes up to room tasks for a node: what has run before first, then by lane and place. The
-// statement locks and checks the node's own row, so that after a drain, a cap or a new epoch is
-// committed no older claim can be. busy is how many the node runs; kinds are what it can carry out.
-//
-// The two texts say the same. SQLite has one writer; PostgreSQL steps over rows that others lock, and
-// = ANY (ARRAY(...)) keeps its plan on the index whatever the statistics say (performance.md 3.11).
-func claim(ctx context.Context, tx *db.Tx, node string, epoch int64, busy int, kinds []string) ([]Task, error) {
-	if len(kinds) == 0 {
-		return nil, nil
-	}
-	args := []any{node, epoch, busy, tx.Ms()}
-	for _, k := range kinds {
-		args = append(args, k)
-	}
-	return claimed(ctx, tx, claimText(tx.Engine(), len(kinds)), args)
-}
-
-// inTime leaves out what has expired but was not ended yet.
-const inTime = ` AND (r.expires IS NULL OR r.expires > $4 OR r.state = 'released')`
-
-func claimText(engine db.Engine, kinds int) string {
-	if engine == db.SQLite {
-		return `UPDATE queue SET state = 'running', lane = 0, node = $1, claim = claim + 1, woken = FALSE, updated = $4,
-				started = coalesce(started, $4), incarnation = (SELECT c.incarnation FROM cluster c WHERE c.one = 1)
-			WHERE task IN (SELECT r.task FROM queue r WHERE r.head AND r.state IN ('queued', 'released') AND r.kind IN (` + db.List(5, kinds) + `)` + inTime + `
-				ORDER BY r.lane, r.place
-				LIMIT coalesce((SELECT max(0, n.cap - $3) FROM node n
-					WHERE n.name = $1 AND n.epoch = $2 AND n.state = 'up' AND NOT n.draining), 0))
-			RETURNING task, lane, place`
-	}
-	return `WITH me AS MATERIALIZED (
-			SELECT n.cap FROM node n WHERE n.name = $1 AND n.epoch = $2 AND n.state = 'up' AND NOT n.draining FOR SHARE)
-		UPDATE queue SET state = 'running', lane = 0, node = $1, claim = claim + 1, woken = FALSE, updated = $4,
-			started = coalesce(started, $4), incarnation = (SELECT c.incarnation FROM cluster c WHERE c.one = 1)
-		WHERE task = ANY (ARRAY(SELECT r.task FROM queue r WHERE r.head AND r.state IN ('queued', 'released') AND r.kind IN (` + db.List(5, kinds) + `)` + inTime + `
-				ORDER BY r.lane, r.place
-				LIMIT (SELECT greatest(0, me.cap - $3) FROM me) FOR NO KEY UPDATE SKIP LOCKED))
-			AND EXISTS (SELECT 1 FROM me)
-		RETURNING task, lane, place`
-}
-
-// claimEnding takes released tasks that are to be cancelled, above the cap: they are claimed to be
-// ended only. They need not hold their turn.
-func claimEnding(ctx context.Context, tx *db.Tx, node string, epoch int64, kinds []string) ([]Task, error) {
-	if len(kinds) == 0 {
-		return nil, nil
-	}
-	skip, share := "", ""
-	if tx.Engine() == db.Postgres {
-		skip, share = " FOR NO KEY UPDATE SKIP LOCKED", " FOR SHARE"
-	}
-	var up int
-	err := tx.QueryRowContext(ctx, "SELECT 1 FROM node WHERE name = $1 AND epoch = $2 AND state = 'up' AND NOT draining"+share, node, epoch).Scan(&up)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	args := []any{node, tx.Ms()}
-	for _, k := range kinds {
-		args = append(args, k)
-	}
-	return claimed(ctx, tx, `UPDATE queue SET state = 'running', lane = 0, node = $1, claim = claim + 1, woken = FALSE, updated = $2,
-			started = coalesce(started, $2), incarnation = (SELECT c.incarnation FROM cluster c WHERE c.one = 1)
-		WHERE task IN (SELECT r.task FROM queue r WHERE r.cancel AND r.state = 'released' AND r.kind IN (`+db.List(3, len(kinds))+`)
-			ORDER BY r.place LIMIT 16`+skip+`)
-		RETURNING task, lane, place`, args)
-}
-
-// claimed reads a claim's whole answer, then the tasks, oldest place first.
-func claimed(ctx context.Context, tx *db.Tx, query string, args []any) ([]Task, error) {
-	rows, err := tx.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, fmt.Errorf("claim: %w", err)
-	}
-	var ids []any
-	for rows.Next() {
-		var task string
-		var lane, place int64
-		if err := rows.Scan(&task, &lane, &place); err != nil {
-			rows.Close()
-			return nil, err
-		}
-		ids = append(ids, task)
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return nil, fmt.Errorf("claim: %w", err)
-	}
-	if len(ids) == 0 {
-		return nil, nil
-	}
-	for _, task := range ids {
-		tx.Hint(TaskTopic(task.(string)))
-	}
-	return queryTasks(ctx, tx, "SELECT "+taskColumns+fromTask+"WHERE t.id IN ("+db.List(1, len(ids))+") ORDER BY q.place", ids...)
-}
-
 // finish ends a task under its fence, and lets the next one of its turn be ready.
 func finish(ctx context.Context, tx *db.Tx, f Fence, turn string, state State, reason string) error {
 	if err := lockTurn(ctx, tx, turn); err != nil {
@@ -342,7 +259,7 @@ func wait(ctx context.Context, tx *db.Tx, f Fence, turn string, keepTurn bool) e
 }
 
 // Resume wakes a task that waits, for instance because its child has ended. It is claimed before
-// anything queued, once its turn is free. A task that still runs is told by not being let wait.
+// anything queued, of its turn too, once no other of the turn has begun. A task that still runs is told by not being let wait.
 func Resume(ctx context.Context, tx *db.Tx, task string) error {
 	turn, err := lockTurnOf(ctx, tx, task)
 	if err != nil {
@@ -358,7 +275,7 @@ func Resume(ctx context.Context, tx *db.Tx, task string) error {
 	}
 	tx.Hint(queueTopic)
 	tx.Hint(TaskTopic(task))
-	return nil
+	return reorder(ctx, tx, turn)
 }
 
 // Answered says that nothing is asked of a person any more, and resumes the task.
@@ -514,12 +431,21 @@ func ripen(ctx context.Context, tx *db.Tx, l later) error {
 	return reorder(ctx, tx, l.turn)
 }
 
-// expire ends a queued task that was not started in time; false when somebody was first.
+// expire ends a queued task that was not started in time; false when somebody was first. The end says what it waited for.
 func expire(ctx context.Context, tx *db.Tx, l later) (bool, error) {
 	if err := lockTurn(ctx, tx, l.turn); err != nil {
 		return false, err
 	}
-	err := end(ctx, tx, l.task, l.turn, TimedOut, "The task was not started before its queue time expired.",
+	reason := "The task was not started before its queue time expired at " + tx.Now.UTC().Format(time.RFC3339) + "."
+	switch why, err := Why(ctx, tx, l.task); {
+	case fault.KindOf(err) == fault.NotFound:
+		return false, nil
+	case err != nil:
+		return false, err
+	case why != "":
+		reason += " What it waited for: " + why
+	}
+	err := end(ctx, tx, l.task, l.turn, TimedOut, reason,
 		" WHERE task = $1 AND state = 'queued' AND expires <= $2", l.task, tx.Ms())
 	if errors.Is(err, ErrFenced) {
 		return false, nil

@@ -48,6 +48,7 @@ type Task struct {
 	Arguments   json.RawMessage // a JSON object
 	Turn        string          // "" when it excludes nobody
 	Priority    bool
+	Labels      []string // what a node must have to run it; of a live task
 
 	ProjectId, EnvironmentId, TenantId, RunbookId, BatchId string
 
@@ -110,11 +111,12 @@ type NewTask struct {
 	Arguments   any    // marshalled to a JSON object; nil is {}
 	Turn        string // tasks with the same turn run one at a time, in their order
 	Priority    bool
+	Labels      []string // only a node that has them all may run it
 
 	ProjectId, EnvironmentId, TenantId, RunbookId, BatchId string
 
 	QueueTime       time.Time // not started before; zero is now
-	QueueTimeExpiry time.Time // not started after; zero is never
+	QueueTimeExpiry time.Time // not started after; zero is a day (QueueTimeExpiry) after QueueTime
 	Key             string    // asking again with the same key gives the same task; name the caller in it
 }
 
@@ -124,20 +126,20 @@ const taskColumns = `t.id, t.number, t.space, t.kind, t.description, t.arguments
 	coalesce(q.state, t.state), coalesce(q.cancel, FALSE), coalesce(q.head, FALSE),
 	t.queue_time, t.expires, coalesce(q.started, t.started), t.ended, coalesce(q.updated, t.updated),
 	coalesce(q.node, t.node), t.error, coalesce(q.warnings, t.warnings), coalesce(q.interruptions, ''),
-	coalesce(q.claim, 0), coalesce(q.incarnation, 0), coalesce(q.log_lines, t.log_lines)`
+	coalesce(q.claim, 0), coalesce(q.incarnation, 0), coalesce(q.log_lines, t.log_lines), coalesce(q.needs, '')`
 
 const fromTask = ` FROM task t LEFT JOIN queue q ON q.task = t.id `
 
 func scanTask(row interface{ Scan(...any) error }) (Task, error) {
 	var t Task
-	var arguments, interruptions string
+	var arguments, interruptions, needs string
 	var queueTime, updated int64
 	var expires, started, ended sql.NullInt64
 	err := row.Scan(&t.Id, &t.Number, &t.SpaceId, &t.Kind, &t.Description, &arguments, &t.Turn, &t.Priority,
 		&t.ProjectId, &t.EnvironmentId, &t.TenantId, &t.RunbookId, &t.BatchId,
 		&t.State, &t.Cancelling, &t.Head,
 		&queueTime, &expires, &started, &ended, &updated,
-		&t.Node, &t.ErrorMessage, &t.HasWarnings, &interruptions, &t.Claims, &t.fence.Incarnation, &t.LogLines)
+		&t.Node, &t.ErrorMessage, &t.HasWarnings, &interruptions, &t.Claims, &t.fence.Incarnation, &t.LogLines, &needs)
 	if err != nil {
 		return Task{}, err
 	}
@@ -145,6 +147,9 @@ func scanTask(row interface{ Scan(...any) error }) (Task, error) {
 	t.fence.Task, t.fence.Claim = t.Id, t.Claims
 	t.QueueTime, t.LastUpdatedTime = time.UnixMilli(queueTime), time.UnixMilli(updated)
 	t.QueueTimeExpiry, t.StartTime, t.CompletedTime = moment(expires), moment(started), moment(ended)
+	if needs != "" {
+		t.Labels = strings.Fields(needs)
+	}
 	if interruptions != "" {
 		t.Interruptions = strings.Split(interruptions, ",")
 	}

@@ -23,3 +23,15 @@ func Split(id string) (prefix string, n int64, ok bool) {
 	}
 	return id[:i], n, true
 }
+
+// IsLabel tells that a word can be a label, which nodes have and tasks may ask for: up to 100 letters, digits and . _ - = / :
+func IsLabel(word string) bool {
+	for _, r := range word {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', strings.ContainsRune("._-=/:", r):
+		default:
+			return false
+		}
+	}
+	return word != "" && len(word) <= 100
+}

@@ -1,0 +1,82 @@
+package cluster
+
+import (
+	"context"
+	"math"
+	"time"
+
+	"github.com/octavo/octavo/internal/db"
+)
+
+// balance keeps a node from taking a whole burst while others idle (behaviour.md 2.1, P31), without a look at how much is
+// queued. A node whose load (running / cap) is at most that of the idlest other one, plus a fifth, takes what it can get.
+// Beyond that it holds back for a breath, in which the others, who have been hinted at too, take theirs; then by another
+// fifth, and so on. So nodes fill up side by side in proportion to their caps, and work that nobody else takes waits for
+// five breaths at most.
+type balance struct {
+	breath time.Duration
+	others []load // nodes that may take tasks, as the last look saw them
+	since  mark   // since when it holds back; zero: it does not
+}
+
+// load is what a node runs and could run.
+type load struct{ running, cap int }
+
+const share = 0.2
+
+// breathOf: on PostgreSQL a hint reaches all nodes within a few milliseconds; on SQLite other processes see a task when they
+// look by themselves.
+func breathOf(engine db.Engine, t Timing) time.Duration {
+	if engine == db.Postgres {
+		return 40 * time.Millisecond
+	}
+	return t.Poll / 2
+}
+
+// most is how many tasks to claim now at most, besides those the node runs already.
+func (b *balance) most(mine load, at mark) int {
+	level := 1.0
+	for _, o := range b.others {
+		level = min(level, float64(o.running)/float64(o.cap))
+	}
+	breaths := 0.0
+	if b.since != (mark{}) {
+		breaths = math.Floor(float64(b.since.until(at)) / float64(b.breath))
+	}
+	if level += share * (1 + breaths); level >= 1 {
+		return math.MaxInt32
+	}
+	return max(0, int(math.Ceil(level*float64(mine.cap)-1e-9))-mine.running)
+}
+
+// claimed is told what a claim of at most so many has brought. It tells whether to claim again after a breath: there may be
+// more, which is left to the others first.
+func (b *balance) claimed(got, most int, mine load, at mark) (again bool) {
+	if got < most || mine.running+got >= mine.cap {
+		b.since = mark{}
+		return false
+	}
+	if b.since == (mark{}) {
+		b.since = at
+	}
+	return true
+}
+
+// peers reads the loads of the other nodes that may take tasks.
+func peers(ctx context.Context, tx *db.Tx, self string) ([]load, error) {
+	rows, err := tx.QueryContext(ctx, `SELECT n.cap, (SELECT count(*) FROM queue q WHERE q.node = n.name AND q.state = 'running')
+		FROM node n WHERE n.state = 'up' AND NOT n.draining AND n.cap > 0 AND n.name <> $1`, self)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []load
+	for rows.Next() {
+		var l load
+		if err := rows.Scan(&l.cap, &l.running); err != nil {
+			return nil, err
+		}
+		out = append(out, l)
+	}
+	return out, rows.Err()
+}
