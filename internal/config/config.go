@@ -8,7 +8,7 @@
 //	default  used when no source names it
 //	help     one sentence for --help
 //
-// Types: string, int, bool, time.Duration. A secret can be given as a file's content:
+// Types: string, int, bool, time.Duration, and []string, which is written with commas or, in the file, as a list. A secret can be given as a file's content:
 // OCTAVO_NAME_FILE names the file.
 package config
 
@@ -33,6 +33,7 @@ const Prefix = "OCTAVO_"
 // Setting describes one field, for help texts and pages.
 type Setting struct {
 	Name, Env, Default, Help string
+	List                     bool // may be given more than once
 }
 
 // Settings lists the fields of a settings struct.
@@ -42,7 +43,7 @@ func Settings(of any) []Setting {
 	for i := range t.NumField() {
 		tag := t.Field(i).Tag
 		name := tag.Get("name")
-		list = append(list, Setting{name, EnvName(name), tag.Get("default"), tag.Get("help")})
+		list = append(list, Setting{name, EnvName(name), tag.Get("default"), tag.Get("help"), t.Field(i).Type.Kind() == reflect.Slice})
 	}
 	return list
 }
@@ -59,7 +60,11 @@ type Origin map[string]string
 // file may be empty. The error is one fault that lists every mistake.
 func Load(into any, file string, flags map[string]string) (Origin, error) {
 	var mistakes fault.List
-	fromFile := readFile(file, &mistakes)
+	lists := map[string]bool{}
+	for _, s := range Settings(into) {
+		lists[s.Name] = s.List
+	}
+	fromFile := readFile(file, lists, &mistakes)
 	value := reflect.ValueOf(into).Elem()
 	origin := Origin{}
 	var names []string
@@ -102,7 +107,7 @@ func Load(into any, file string, flags map[string]string) (Origin, error) {
 // notSettings are variables of ours that carry no setting of the server.
 var notSettings = []string{"CONFIG", "TOOL", "URL", "API_KEY"}
 
-func readFile(file string, mistakes *fault.List) map[string]string {
+func readFile(file string, lists map[string]bool, mistakes *fault.List) map[string]string {
 	if file == "" {
 		return nil
 	}
@@ -118,8 +123,18 @@ func readFile(file string, mistakes *fault.List) map[string]string {
 	}
 	values := make(map[string]string, len(raw))
 	for name, v := range raw {
-		switch v.(type) {
-		case map[string]any, []any:
+		switch v := v.(type) {
+		case []any:
+			if !lists[name] {
+				mistakes.Add("%s: has to be one value, not a list or a map (file %s).", name, file)
+				continue
+			}
+			items := make([]string, len(v))
+			for i, item := range v {
+				items[i] = fmt.Sprint(item)
+			}
+			values[name] = strings.Join(items, ",")
+		case map[string]any:
 			mistakes.Add("%s: has to be one value, not a list or a map (file %s).", name, file)
 		case nil:
 		default:
@@ -156,6 +171,14 @@ func set(field reflect.Value, text string) error {
 	switch field.Interface().(type) {
 	case string:
 		field.SetString(text)
+	case []string:
+		var items []string
+		for item := range strings.SplitSeq(text, ",") {
+			if item = strings.TrimSpace(item); item != "" {
+				items = append(items, item)
+			}
+		}
+		field.Set(reflect.ValueOf(items))
 	case bool:
 		b, err := strconv.ParseBool(text)
 		if err != nil {

@@ -53,6 +53,30 @@ func TestAllMistakesAtOnce(t *testing.T) {
 	}
 }
 
+func TestLists(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "octavo.yaml")
+	for text, want := range map[string]string{"label: [gpu, zone=eu]\n": "gpu zone=eu", "label: gpu\n": "gpu", "label: gpu, big\n": "gpu big", "listen: a:1\n": ""} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var s Server
+		if _, err := Load(&s, file, nil); err != nil || strings.Join(s.Labels, " ") != want {
+			t.Errorf("%q: %v, %v", text, s.Labels, err)
+		}
+	}
+	if err := os.WriteFile(file, []byte("listen: [a:1, b:1]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(&Server{}, file, nil); err == nil || !strings.Contains(err.Error(), "one value") {
+		t.Errorf("a list of addresses: %v", err)
+	}
+	var s Server
+	t.Setenv("OCTAVO_LABEL", "gpu,zone=eu")
+	if _, err := Load(&s, "", nil); err != nil || len(s.Labels) != 2 {
+		t.Errorf("from the environment: %v, %v", s.Labels, err)
+	}
+}
+
 func TestNoMoreThanTwentySettings(t *testing.T) {
 	if n := len(Settings(&Server{})); n > 20 {
 		t.Errorf("%d settings", n)

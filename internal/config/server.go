@@ -23,6 +23,7 @@ type Server struct {
 	Tools         string        `name:"tools" default:"octavo-data/tools" help:"folder of the octavo-agent binaries that are sent to unmodified Tentacles, by platform: linux-amd64/octavo-agent"`
 	PublicURL     string        `name:"public-url" default:"" help:"address people use, for links in variables (default: http://<listen>)"`
 	TaskCap       int           `name:"task-cap" default:"5" help:"how many tasks this node runs at once, when it registers for the first time"`
+	Labels        []string      `name:"label" default:"" help:"what this node offers to tasks that ask for it, such as gpu or zone=eu; may be repeated. Without any, the node keeps those it was given through the API"`
 	StopGrace     time.Duration `name:"stop-grace" default:"10s" help:"how long a stopping node waits for its tasks to be handed over"`
 	LogLevel      string        `name:"log-level" default:"info" help:"debug, info, warn or error"`
 	LogFormat     string        `name:"log-format" default:"auto" help:"auto, text or json"`
