@@ -7,10 +7,11 @@ import (
 	"github.com/octavo/octavo/internal/blob"
 	"github.com/octavo/octavo/internal/cluster"
 	"github.com/octavo/octavo/internal/feed"
+	"github.com/octavo/octavo/internal/hub"
 )
 
 // duties are what the leading node does again and again. What is long work pushes a task, which any node runs.
-func duties(blobs *blob.Folder, packages feed.Repository) []cluster.Duty {
+func duties(blobs *blob.Folder, packages feed.Repository, agents *hub.Hub) []cluster.Duty {
 	return []cluster.Duty{
 		{Name: "Remove uploads that died", Every: time.Hour, Do: func(ctx context.Context, _ cluster.Term) error {
 			_, err := blobs.Sweep(ctx, blob.StaleAfter)
@@ -19,6 +20,9 @@ func duties(blobs *blob.Folder, packages feed.Repository) []cluster.Duty {
 		{Name: "Remove content of deleted packages", Every: time.Hour, Do: func(ctx context.Context, _ cluster.Term) error {
 			_, err := packages.Sweep(ctx, feed.Grace)
 			return err
+		}},
+		{Name: "Remove calls to agents that dead nodes left", Every: 10 * time.Minute, Do: func(ctx context.Context, _ cluster.Term) error {
+			return agents.Sweep(ctx)
 		}},
 	}
 }

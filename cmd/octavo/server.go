@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -95,7 +96,13 @@ func serve(ctx context.Context, s config.Server, log *slog.Logger) error {
 		return err
 	}
 	defer blobs.Close()
-	agents := hub.New(d, identity, filepath.Join(s.Data, "streams"), log)
+	var registered atomic.Pointer[cluster.Node] // agents connect before the node is registered
+	agents := hub.New(hub.Config{DB: d, Identity: identity, Ring: ring, Blobs: blobs, Streams: filepath.Join(s.Data, "streams"), Node: s.NodeName, Log: log, Epoch: func() int64 {
+		if n := registered.Load(); n != nil {
+			return n.Epoch()
+		}
+		return 0
+	}})
 	packages := feed.Repository{DB: d, Blobs: blobs}
 	use := &control.Control{DB: d, Ring: ring, Hub: agents, Packages: packages, Node: s.NodeName, Served: served(identity)}
 	if err := use.Bootstrap(ctx); err != nil {
@@ -135,13 +142,14 @@ func serve(ctx context.Context, s config.Server, log *slog.Logger) error {
 	loops.Go(func() { carry.Sweep(background) })
 	node, err := cluster.Start(ctx, d, cluster.Config{
 		Name: s.NodeName, DataDir: s.Data, Cap: s.TaskCap, Version: api.Version, Address: web.Addr().String(), Handlers: carry.Handlers(), OnEnd: use.TaskEnded, StopGrace: s.StopGrace, Log: log,
-		Duties: duties(blobs, packages),
+		Duties: duties(blobs, packages, agents),
 	})
 	if err != nil {
 		stop()
 		loops.Wait()
 		return err
 	}
+	registered.Store(node)
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 	loops.Go(func() {
 		if err := server.Serve(web); !errors.Is(err, http.ErrServerClosed) {

@@ -53,7 +53,7 @@ func start(t *testing.T, d *db.DB) *client {
 	must(t, err)
 	log := slog.New(slog.NewTextHandler(testWriter{t}, nil))
 	use := &control.Control{
-		DB: d, Ring: ring, Hub: hub.New(d, identity, t.TempDir(), log), Packages: feed.Repository{DB: d, Blobs: blobs}, Node: "n1",
+		DB: d, Ring: ring, Hub: hub.New(hub.Config{DB: d, Identity: identity, Ring: ring, Streams: t.TempDir(), Log: log}), Packages: feed.Repository{DB: d, Blobs: blobs}, Node: "n1",
 		Served: control.Served{InstallationID: "79af4d4a-dc7f-479c-b0c5-8bf30cb0a827", Thumbprint: identity.Thumbprint},
 	}
 	must(t, use.Bootstrap(t.Context()))

@@ -54,6 +54,7 @@ type work struct {
 func (e *Engine) handle(do func(ctx context.Context, w *work) (cluster.Outcome, error)) cluster.Handler {
 	return func(ctx context.Context, run *cluster.Run) cluster.Outcome {
 		w := &work{Engine: e, task: run.Task, fence: run.Fence, run: run, mask: newMasks()}
+		ctx = hub.WithFence(ctx, w.token())
 		err := w.store(ctx, "run", func(tx *db.Tx) error { return tasklog.BeginRun(ctx, tx, w.fence, e.Node, run.Epoch) })
 		if err == nil {
 			err = w.loadMasks(ctx)

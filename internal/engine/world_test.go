@@ -98,7 +98,7 @@ func newWorld(t *testing.T, d *db.DB) *world {
 	blobs, err := blob.OpenFolder(t.Context(), filepath.Join(w.dir, "blobs"), blob.Options{})
 	must(t, err)
 	log := slog.New(slog.NewTextHandler(lines{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	w.hub = hub.New(d, identity, t.TempDir(), log)
+	w.hub = hub.New(hub.Config{DB: d, Identity: identity, Ring: ring, Blobs: blobs, Streams: t.TempDir(), Log: log})
 	packages := feed.Repository{DB: d, Blobs: blobs}
 	use := &control.Control{DB: d, Ring: ring, Hub: w.hub, Packages: packages, Node: "n1", Served: control.Served{InstallationID: "79af4d4a-dc7f-479c-b0c5-8bf30cb0a827", Thumbprint: identity.Thumbprint}}
 	must(t, use.Bootstrap(t.Context()))

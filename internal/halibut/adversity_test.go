@@ -275,7 +275,7 @@ func TestByteByByte(t *testing.T) {
 	slow := trickle{link}
 	for range 2 {
 		sent := note{"slow", BytesStream([]byte("bytes"))}
-		c, err := newCall("IEcho", "Note", []any{sent})
+		c, err := NewCall("IEcho", "Note", sent)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -291,7 +291,7 @@ func TestByteByByte(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got note
-		if err := c.result(a, &got); err != nil || got.Text != "slow!" || readAll(t, got.More) != "bytes" {
+		if err := c.Result(a, &got); err != nil || got.Text != "slow!" || readAll(t, got.More) != "bytes" {
 			t.Errorf("%q, %v", got.Text, err)
 		}
 		if _, err := io.WriteString(slow, "\r\nNEXT\r\n"); err != nil { // an empty line before the word is skipped
@@ -316,7 +316,7 @@ func TestSlowPeer(t *testing.T) {
 		}
 		defer link.abort()
 		s := BytesStream([]byte("slow bytes"))
-		c, err := newCall("IEcho", "Hash", []any{"slow", s})
+		c, err := NewCall("IEcho", "Hash", "slow", s)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -368,7 +368,7 @@ func TestDeadLinkTakesNoCall(t *testing.T) {
 			}
 		})
 		<-offered
-		next, err := q.next(context.Background(), seen, time.Hour)
+		next, _, err := q.next(context.Background(), &pollLink{}, seen, Timeouts{Null: time.Hour})
 		if next != nil || err == nil {
 			t.Errorf("a dead link took a call (%v)", err)
 		}
@@ -381,14 +381,14 @@ func TestDeadLinkTakesNoCall(t *testing.T) {
 // TestCallOutlivesDeadLink: a call that a dead link gave back waits for the next one.
 func TestCallOutlivesDeadLink(t *testing.T) {
 	polls := NewPolls(PollsConfig{})
-	q := polls.enter("poll://a/", 0)
-	defer polls.leave("poll://a/", q, 0)
+	q := polls.enter("poll://a/", nil)
+	defer polls.leave("poll://a/", q, nil)
 	var links sync.WaitGroup
 	links.Go(func() {
 		dead := <-q.calls
 		dead.done <- outcome{unsent: true}
 		alive := <-q.calls
-		alive.done <- outcome{answer: &answer{response: response{ID: alive.ID}}}
+		alive.done <- outcome{answer: &Answer{response: response{ID: alive.ID}}}
 	})
 	if err := polls.Call(soon(t), "poll://a", "I", "M", nil); err != nil {
 		t.Error(err)

@@ -63,7 +63,7 @@ const (
 // method without result. Data streams in params are opened once per call; one in the result must be closed.
 // The error is a ConnectError if nothing ran, a TransferError if that is unknown, a RemoteError if the agent answered so.
 func (c *Client) Call(ctx context.Context, to Endpoint, service, method string, result any, params ...any) error {
-	call, err := newCall(service, method, params)
+	call, err := NewCall(service, method, params...)
 	if err != nil {
 		return err
 	}
@@ -82,11 +82,11 @@ func (c *Client) Call(ctx context.Context, to Endpoint, service, method string, 
 	}
 	if err != nil {
 		link.abort()
-		answer.drop()
+		answer.Drop()
 		return &TransferError{to.URL(), err}
 	}
 	c.put(to, link)
-	return call.result(answer, result)
+	return call.Result(answer, result)
 }
 
 // connect takes a pooled connection that still answers, or makes one.
@@ -233,15 +233,16 @@ func closeAll(idle []pooled) {
 	}
 }
 
-// call is one request with its data streams, made once and sent over whichever connection.
-type call struct {
+// Call is one request with its data streams, made once and sent over whichever connection.
+type Call struct {
 	request
 	streams []*DataStream
 }
 
-func newCall(service, method string, params []any) (*call, error) {
+// NewCall makes a call of a method.
+func NewCall(service, method string, params ...any) (*Call, error) {
 	activity := NewGUID()
-	c := &call{request: request{
+	c := &Call{request: request{
 		ID:       fmt.Sprintf("%s::%sAsync[%d] / %s", service, method, len(params), activity),
 		Activity: activity, Service: service, Method: method, Params: make([]bson.RawValue, len(params)),
 	}, streams: streamsIn(params...)}
@@ -255,20 +256,21 @@ func newCall(service, method string, params []any) (*call, error) {
 	return c, nil
 }
 
-// answer is what came back, with the streams that came with it.
-type answer struct {
+// Answer is what came back, with the streams that came with it.
+type Answer struct {
 	response
 	streams map[GUID]*DataStream
 }
 
-func (a *answer) drop() {
+// Drop removes what was received; of an answer that was decoded only the streams in the result are left, and they are the caller's.
+func (a *Answer) Drop() {
 	if a != nil {
 		closeStreams(a.streams)
 	}
 }
 
 // exchange sends the request and reads the response on one connection.
-func (c *call) exchange(link *conn, doc []byte, wait time.Duration, dir string) (*answer, error) {
+func (c *Call) exchange(link *conn, doc []byte, wait time.Duration, dir string) (*Answer, error) {
 	if err := link.send(doc, c.streams); err != nil {
 		return nil, err
 	}
@@ -279,28 +281,28 @@ func (c *call) exchange(link *conn, doc []byte, wait time.Duration, dir string) 
 }
 
 // receive reads the response, which must be to this request.
-func (c *call) receive(link *conn, dir string) (*answer, error) {
-	var a answer
+func (c *Call) receive(link *conn, dir string) (*Answer, error) {
+	var a Answer
 	some, streams, err := link.receive(&a.response, dir)
 	if err != nil {
 		return nil, err
 	}
 	a.streams = streams
 	if !some || a.ID != c.ID {
-		a.drop()
+		a.Drop()
 		return nil, fmt.Errorf("the response is to request %q, not to %q", a.ID, c.ID)
 	}
 	return &a, nil
 }
 
-// result decodes the answer for the caller, or makes the error that the agent reported.
-func (c *call) result(a *answer, into any) error {
+// Result decodes the answer for the caller, or makes the error that the agent reported.
+func (c *Call) Result(a *Answer, into any) error {
 	if a.Error != nil {
-		a.drop()
+		a.Drop()
 		return remoteError(c.Service, c.Method, a.Error)
 	}
 	if into == nil {
-		a.drop()
+		a.Drop()
 		return nil
 	}
 	err := Decode(a.Result, into)
@@ -308,7 +310,7 @@ func (c *call) result(a *answer, into any) error {
 		err = attach(into, a.streams)
 	}
 	if err != nil {
-		a.drop()
+		a.Drop()
 		return fmt.Errorf("the result of %s.%s is not of the agreed form: %w", c.Service, c.Method, err)
 	}
 	closeStreams(a.streams) // those that the result's type has no place for; attach took the others out

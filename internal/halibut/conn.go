@@ -18,7 +18,11 @@ type Timeouts struct {
 	Null     time.Duration // an idle polling connection gets a null message after it: 30 s
 	Pooled   time.Duration // how long a connection to a listening agent is kept for the next call: 50 s
 	Collect  time.Duration // until a polling agent collects a request: 2 min
+	Proof    time.Duration // until a polling link that is doubted has to answer a null message: 10 s
 }
+
+// CollectWithin is how long a call waits for its polling agent unless Timeouts.Collect says otherwise.
+const CollectWithin = 2 * time.Minute
 
 func (t Timeouts) withDefaults() Timeouts {
 	set := func(d *time.Duration, value time.Duration) {
@@ -32,7 +36,8 @@ func (t Timeouts) withDefaults() Timeouts {
 	set(&t.Response, 10*time.Minute)
 	set(&t.Null, 30*time.Second)
 	set(&t.Pooled, 50*time.Second)
-	set(&t.Collect, 2*time.Minute)
+	set(&t.Collect, CollectWithin)
+	set(&t.Proof, 10*time.Second)
 	return t
 }
 

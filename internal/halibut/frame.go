@@ -156,6 +156,25 @@ func readStreams(r io.Reader, heads []streamHead, dir string) (_ map[GUID]*DataS
 }
 
 func readStream(r io.Reader, id GUID, length int64, dir string) (_ *DataStream, err error) {
+	s, err := keepStream(r, id, length, dir)
+	if err != nil {
+		return nil, err
+	}
+	var tail [8]byte
+	if _, err = io.ReadFull(r, tail[:]); err != nil {
+		err = fmt.Errorf("read the end of data stream %s: %w", id, noEOF(err))
+	} else if again := int64(binary.LittleEndian.Uint64(tail[:])); again != length {
+		err = fmt.Errorf("data stream %s says it has %d bytes, then %d", id, length, again)
+	}
+	if err != nil {
+		_ = s.Close() // the first error tells more
+		return nil, err
+	}
+	return s, nil
+}
+
+// keepStream copies a stream's bytes, of which there must be length, into a temporary file.
+func keepStream(r io.Reader, id GUID, length int64, dir string) (_ *DataStream, err error) {
 	file, err := os.CreateTemp(dir, "octavo-stream-*")
 	if err != nil {
 		return nil, fmt.Errorf("a place for data stream %s: %w", id, err)
@@ -169,13 +188,6 @@ func readStream(r io.Reader, id GUID, length int64, dir string) (_ *DataStream, 
 	n, err := io.CopyBuffer(onlyWriter{file}, io.LimitReader(r, length), make([]byte, chunk))
 	if err != nil || n < length {
 		return nil, fmt.Errorf("data stream %s broke after %d of %d bytes: %w", id, n, length, noEOF(err))
-	}
-	var tail [8]byte
-	if _, err := io.ReadFull(r, tail[:]); err != nil {
-		return nil, fmt.Errorf("read the end of data stream %s: %w", id, noEOF(err))
-	}
-	if again := int64(binary.LittleEndian.Uint64(tail[:])); again != length {
-		return nil, fmt.Errorf("data stream %s says it has %d bytes, then %d", id, length, again)
 	}
 	temp := &tempFile{file.Name()}
 	return &DataStream{ID: id, Length: length, temp: temp, open: temp.open}, nil

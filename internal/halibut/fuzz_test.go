@@ -156,8 +156,8 @@ func FuzzEnvelope(f *testing.F) {
 		}
 		var a response
 		if some, err := decodeEnvelope(doc, &a); err == nil && some {
-			c := call{}
-			_ = c.result(&answer{response: a, streams: streams}, new(note))
+			c := Call{}
+			_ = c.Result(&Answer{response: a, streams: streams}, new(note))
 			if _, err := encodeResponse(a); err != nil {
 				t.Errorf("cannot write the response again: %v", err)
 			}

@@ -1,6 +1,7 @@
 package halibut
 
 import (
+	"container/list"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -30,13 +31,21 @@ type Listener struct {
 	config ListenerConfig
 	tls    *tls.Config
 
+	turns  chan struct{} // one value for each handshake that is under way
+	maxNew int
+
 	mu    sync.Mutex
 	peers map[*conn]Peer
-	new   int // connections that did not introduce themselves yet
+	fresh list.List // of net.Conn: those that did not introduce themselves yet, the oldest first
 }
 
-// maxNew bounds how many connections may be open that nobody vouches for.
-const maxNew = 1000
+// A thousand agents that come back at once wait in line, and not each with the memory of a handshake. Who only
+// connects and says nothing waits before the line; who is slow gives the turn back and goes on without.
+const (
+	maxNew   = 4000            // connections that nobody vouches for; beyond that the oldest makes room
+	maxTurns = 256             // handshakes at once
+	turnTime = 5 * time.Second // how long one keeps others waiting
+)
 
 // NewListener makes a listener.
 func NewListener(config ListenerConfig) *Listener {
@@ -44,7 +53,39 @@ func NewListener(config ListenerConfig) *Listener {
 	if config.Log == nil {
 		config.Log = slog.Default()
 	}
-	return &Listener{config: config, tls: config.Identity.acceptConfig(), peers: map[*conn]Peer{}}
+	l := &Listener{config: config, tls: config.Identity.acceptConfig(), peers: map[*conn]Peer{}, turns: make(chan struct{}, maxTurns), maxNew: maxNew}
+	l.tls.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		return nil, hello.Context().Value(turnKey{}).(*turn).take(hello.Context())
+	}
+	return l
+}
+
+type turnKey struct{}
+
+// turn is a connection's place among the handshakes that are under way. It is taken when the peer has spoken, before
+// the costly part.
+type turn struct {
+	of    chan struct{}
+	limit *time.Timer
+	give  func()
+}
+
+func (t *turn) take(ctx context.Context) error {
+	select {
+	case t.of <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	t.give = sync.OnceFunc(func() { <-t.of })
+	t.limit = time.AfterFunc(turnTime, t.give)
+	return nil
+}
+
+func (t *turn) end() {
+	if t.limit != nil {
+		t.limit.Stop()
+		t.give()
+	}
 }
 
 // Serve accepts until ctx ends; then it closes ln and every connection, and waits for the calls under way.
@@ -76,29 +117,27 @@ func (l *Listener) Serve(ctx context.Context, ln net.Listener) error {
 			continue
 		}
 		pause = 0
-		if !l.admit() {
-			l.config.Log.WarnContext(ctx, "too many connections that did not introduce themselves", "peer", raw.RemoteAddr())
-			_ = raw.Close()
-			continue
-		}
-		conns.Go(func() { l.serveConn(ctx, raw) })
+		place := l.admit(raw)
+		conns.Go(func() { l.serveConn(ctx, raw, place) })
 	}
 }
 
-func (l *Listener) admit() bool {
+// admit notes a new connection. If there are too many, the oldest goes: it had the most time to introduce itself.
+func (l *Listener) admit(raw net.Conn) *list.Element {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.new >= maxNew {
-		return false
+	if l.fresh.Len() >= l.maxNew {
+		oldest := l.fresh.Remove(l.fresh.Front()).(net.Conn)
+		l.config.Log.Warn("too many connections that did not introduce themselves; the oldest is closed", "peer", oldest.RemoteAddr().String())
+		_ = oldest.Close()
 	}
-	l.new++
-	return true
+	return l.fresh.PushBack(raw)
 }
 
-func (l *Listener) introduced() {
+func (l *Listener) introduced(place *list.Element) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.new--
+	l.fresh.Remove(place) // unless it made room already
 }
 
 // Disconnect closes the connections of the peers that match, for instance when one is not trusted any more.
@@ -116,7 +155,7 @@ func (l *Listener) Disconnect(match func(Peer) bool) int {
 	return n
 }
 
-func (l *Listener) serveConn(ctx context.Context, raw net.Conn) {
+func (l *Listener) serveConn(ctx context.Context, raw net.Conn, place *list.Element) {
 	log := l.config.Log.With("peer", raw.RemoteAddr().String())
 	if tcp, ok := raw.(*net.TCPConn); ok {
 		_ = tcp.SetKeepAliveConfig(keepAlive) // without it we notice dead peers later
@@ -125,7 +164,7 @@ func (l *Listener) serveConn(ctx context.Context, raw net.Conn) {
 	defer stop()
 	defer raw.Close()
 	c, kind, err := l.welcome(ctx, raw, log)
-	l.introduced()
+	l.introduced(place)
 	if err != nil {
 		if ctx.Err() == nil {
 			log.WarnContext(ctx, "refused a connection", "err", err)
@@ -151,7 +190,11 @@ func (l *Listener) welcome(ctx context.Context, raw net.Conn, log *slog.Logger) 
 		return nil, "", err
 	}
 	secure := tls.Server(raw, l.tls)
-	if err := secure.HandshakeContext(ctx); err != nil {
+	ours := &turn{of: l.turns}
+	defer ours.end()
+	patient, cancel := context.WithDeadline(context.WithValue(ctx, turnKey{}, ours), until)
+	defer cancel()
+	if err := secure.HandshakeContext(patient); err != nil {
 		return nil, "", fmt.Errorf("TLS: %w", err)
 	}
 	c := newConn(secure, raw, l.config.Timeouts.Idle)

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/octavo/octavo/internal/db"
+	"github.com/octavo/octavo/internal/halibut"
 )
 
 // Trust is one agent we talk to.
@@ -88,4 +90,71 @@ func canonical(address string) string {
 		address += "/"
 	}
 	return address
+}
+
+// trustPoll is how often trust is read without a hint: taken trust is in force within this time even then (I9).
+const trustPoll = 5 * time.Second
+
+// followTrust reads what changed and cuts the links that are not trusted any more. While the database does not answer,
+// what was known stays in force: agents keep their links, and known ones come back.
+func (h *Hub) followTrust(ctx context.Context, accept *halibut.Listener) {
+	changed, stop := h.db.Listen(TrustTopic)
+	defer stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		case <-time.After(trustPoll): // the hint may be lost
+		}
+		if err := h.readTrust(ctx); err != nil && ctx.Err() == nil {
+			h.log.Warn("cannot read which agents are trusted; using what was known", "err", err)
+		}
+		if n := accept.Disconnect(func(p halibut.Peer) bool { return !h.trusts(p) }); n > 0 {
+			h.log.Info("closed links of agents that are not trusted any more", "links", n)
+		}
+	}
+}
+
+// authorize believes a polling agent whose thumbprint and subscription stand in one row. Trust given a moment ago,
+// perhaps through another node, is looked up before anybody is sent away.
+func (h *Hub) authorize(ctx context.Context, p halibut.Peer) error {
+	if h.trusts(p) {
+		return nil
+	}
+	if err := h.readTrust(ctx); err == nil && h.trusts(p) {
+		return nil
+	}
+	return fmt.Errorf("no machine has thumbprint %s and subscription %q", p.Thumbprint, p.Subscription)
+}
+
+func (h *Hub) trusts(p halibut.Peer) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.trust[p.Thumbprint][canonical(p.Subscription)]
+}
+
+// readTrust reads trust as it is now or later. Many who ask at once, such as strangers at the door, share a reading.
+func (h *Hub) readTrust(ctx context.Context) error {
+	asked := time.Now()
+	h.reading.Lock()
+	defer h.reading.Unlock()
+	if h.read.After(asked) {
+		return nil // it began after we were asked
+	}
+	began := time.Now()
+	err := h.db.Read(ctx, func(tx *db.Tx) error {
+		all, err := trusted(ctx, tx)
+		if err != nil {
+			return err
+		}
+		h.mu.Lock()
+		h.trust = all
+		h.mu.Unlock()
+		return nil
+	})
+	if err == nil {
+		h.read = began
+	}
+	return err
 }
