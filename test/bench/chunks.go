@@ -13,15 +13,16 @@ import (
 	"github.com/octavo/octavo/internal/cluster"
 	"github.com/octavo/octavo/internal/db"
 	"github.com/octavo/octavo/internal/engine/tasklog"
+	"github.com/octavo/octavo/test/bench/measure"
 )
 
 // chunks compares ways of storing the same log lines: what they cost the database's processor.
 func chunks(ctx context.Context, b *bench) error {
-	name, err := b.postgres.create(ctx)
+	name, err := b.postgres.Create(ctx)
 	if err != nil {
 		return err
 	}
-	d, err := db.Open(ctx, b.postgres.url(name))
+	d, err := db.Open(ctx, b.postgres.URL(name))
 	if err != nil {
 		return err
 	}
@@ -88,16 +89,16 @@ func chunks(ctx context.Context, b *bench) error {
 			return nil
 		}},
 	}
-	cpu, wall := make([]sample, len(ways)), make([]sample, len(ways))
+	cpu, wall := make([]measure.Sample, len(ways)), make([]measure.Sample, len(ways))
 	runs := 0
 	for range b.rounds {
 		for i, way := range ways {
-			before, since := b.postgres.cpu(), time.Now()
+			before, since := b.postgres.CPU(), time.Now()
 			if err := way.run(); err != nil {
 				return fmt.Errorf("%s: %w", way.name, err)
 			}
-			cpu[i] = append(cpu[i], ms(b.postgres.cpu()-before)*1000/total)
-			wall[i] = append(wall[i], ms(time.Since(since))*1000/total)
+			cpu[i] = append(cpu[i], measure.MS(b.postgres.CPU()-before)*1000/total)
+			wall[i] = append(wall[i], measure.MS(time.Since(since))*1000/total)
 			runs++
 		}
 	}
@@ -111,11 +112,11 @@ func chunks(ctx context.Context, b *bench) error {
 		return fmt.Errorf("%d lines are stored, %d were written", stored, runs*total)
 	}
 	for i, way := range ways {
-		b.figure(way.name+": CPU of the database", cpu[i], "us/line", "")
-		b.figure(way.name+": time", wall[i], "us/line", "")
+		b.Figure(way.name+": CPU of the database", cpu[i], "us/line", "")
+		b.Figure(way.name+": time", wall[i], "us/line", "")
 	}
-	b.figure("CPU, by answer / by line", cpu[1].over(cpu[0]), "", "P27 0.1 (floor 0.3)")
-	b.figure("CPU, one commit for 32 tasks / one for each", cpu[3].over(cpu[2]), "", "P27 0.1 (floor 0.3); not built")
+	b.Figure("CPU, by answer / by line", cpu[1].Over(cpu[0]), "", "P27 0.1 (floor 0.3)")
+	b.Figure("CPU, one commit for 32 tasks / one for each", cpu[3].Over(cpu[2]), "", "P27 0.1 (floor 0.3); not built")
 	return nil
 }
 
@@ -176,11 +177,11 @@ func queue(ctx context.Context, b *bench) error {
 			return err
 		}
 		found++
-		b.figure(m[1], sample{1e9 / ns}, "/s", "")
+		b.Figure(m[1], measure.Sample{1e9 / ns}, "/s", "")
 	}
 	if found == 0 {
 		return fmt.Errorf("there were no benchmarks:\n%s", out)
 	}
-	b.note("one caller; the databases of these are the tests', in memory (PostgreSQL without fsync): a rate without a disk")
+	b.Note("one caller; the databases of these are the tests', in memory (PostgreSQL without fsync): a rate without a disk")
 	return nil
 }

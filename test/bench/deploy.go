@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/octavo/octavo/internal/db"
+	"github.com/octavo/octavo/test/bench/measure"
 )
 
 // deployments times a deployment of one trivial step, from the request to the end of its task, and counts its round trips.
@@ -44,8 +45,8 @@ func (b *bench) deployments(ctx context.Context, engine db.Engine, count int) er
 			return err
 		}
 	}
-	var bash sample
-	wall, queued := map[string]sample{}, map[string]sample{}
+	var bash measure.Sample
+	wall, queued := map[string]measure.Sample{}, map[string]measure.Sample{}
 	for range count {
 		for _, kind := range kinds {
 			since := time.Now()
@@ -57,8 +58,8 @@ func (b *bench) deployments(ctx context.Context, engine db.Engine, count int) er
 			if err != nil {
 				return err
 			}
-			wall[kind] = append(wall[kind], ms(time.Since(since)))
-			queued[kind] = append(queued[kind], ms(t.StartTime.Sub(t.QueueTime)))
+			wall[kind] = append(wall[kind], measure.MS(time.Since(since)))
+			queued[kind] = append(queued[kind], measure.MS(t.StartTime.Sub(t.QueueTime)))
 			raw, err := w.raw(ctx, id)
 			if err != nil {
 				return err
@@ -71,14 +72,14 @@ func (b *bench) deployments(ctx context.Context, engine db.Engine, count int) er
 		if err := exec.CommandContext(ctx, "bash", "-c", "echo deployed").Run(); err != nil {
 			return err
 		}
-		bash = append(bash, ms(time.Since(since)))
+		bash = append(bash, measure.MS(time.Since(since)))
 	}
 	for _, kind := range kinds {
 		name := fmt.Sprintf("%s, %s agent", engine, strings.ToLower(kind))
-		b.figure(name+": request to end of task", wall[kind], "ms", "")
-		b.figure(name+": p90", sample{wall[kind].quantile(0.9)}, "ms", "")
-		b.figure(name+": of it, queued (to the start of the task)", queued[kind], "ms", "")
-		b.figure(name+": in starts of bash (\"bash -c 'echo deployed'\")", wall[kind].over(bash), "x", "")
+		b.Figure(name+": request to end of task", wall[kind], "ms", "")
+		b.Figure(name+": p90", measure.Sample{wall[kind].Quantile(0.9)}, "ms", "")
+		b.Figure(name+": of it, queued (to the start of the task)", queued[kind], "ms", "")
+		b.Figure(name+": in starts of bash (\"bash -c 'echo deployed'\")", wall[kind].Over(bash), "x", "")
 	}
 	if engine != db.Postgres {
 		return nil
@@ -89,7 +90,7 @@ func (b *bench) deployments(ctx context.Context, engine db.Engine, count int) er
 // roundTrips counts what deployments cost the database, without anybody asking for them meanwhile.
 func (w *world) roundTrips(ctx context.Context, p project) error {
 	const each, length = 8, 2 * time.Second
-	c, err := w.postgres.connect(ctx, w.pg)
+	c, err := w.postgres.Connect(ctx, w.pg)
 	if err != nil {
 		return err
 	}
@@ -101,11 +102,11 @@ func (w *world) roundTrips(ctx context.Context, p project) error {
 	idle := to.minus(from).times(1 / took.Seconds())
 	for _, kind := range []string{listening, polling} {
 		var ids []string
-		before, err := w.postgres.done(ctx, c)
+		before, err := w.postgres.Done(ctx, c)
 		if err != nil {
 			return err
 		}
-		cpu, since := w.postgres.cpu(), time.Now()
+		cpu, since := w.postgres.CPU(), time.Now()
 		for range each {
 			id, err := w.deploy(ctx, p, kind)
 			if err != nil {
@@ -114,11 +115,11 @@ func (w *world) roundTrips(ctx context.Context, p project) error {
 			ids = append(ids, id)
 			pause(ctx, length)
 		}
-		after, err := w.postgres.done(ctx, c)
+		after, err := w.postgres.Done(ctx, c)
 		if err != nil {
 			return err
 		}
-		elapsed, spent := time.Since(since), w.postgres.cpu()-cpu
+		elapsed, spent := time.Since(since), w.postgres.CPU()-cpu
 		for _, id := range ids {
 			if t, err := w.task(ctx, id); err != nil || t.State != "Success" {
 				return fmt.Errorf("%s was %s %s after it was asked for (%w)", id, t.State, length, err)
@@ -128,12 +129,12 @@ func (w *world) roundTrips(ctx context.Context, p project) error {
 		background := idle.times(elapsed.Seconds())
 		one = one.minus(background).times(1.0 / each)
 		name := "postgres, " + strings.ToLower(kind) + " agent: one deployment"
-		w.figure(name+", round trips", sample{one.statements}, "", "")
-		w.figure(name+", transactions", sample{one.commits}, "", "")
-		w.figure(name+", of these only reading", sample{one.reads}, "", "")
-		w.figure(name+", time inside the database", sample{one.ms}, "ms", "")
-		w.figure(name+", CPU of the database, idle work included", sample{ms(spent) / each}, "ms", "")
+		w.figure(name+", round trips", measure.Sample{one.statements}, "", "")
+		w.figure(name+", transactions", measure.Sample{one.commits}, "", "")
+		w.figure(name+", of these only reading", measure.Sample{one.reads}, "", "")
+		w.figure(name+", time inside the database", measure.Sample{one.ms}, "ms", "")
+		w.figure(name+", CPU of the database, idle work included", measure.Sample{measure.MS(spent) / each}, "ms", "")
 	}
-	w.note("the idle node's own %s round trips/s are taken off; the request that makes the deployment is included", number(idle.statements))
+	w.note("the idle node's own %s round trips/s are taken off; the request that makes the deployment is included", measure.Number(idle.statements))
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/octavo/octavo/internal/db"
+	"github.com/octavo/octavo/test/bench/measure"
 )
 
 const manyLines = 200_000
@@ -36,7 +37,7 @@ func lines(ctx context.Context, b *bench) error {
 			return err
 		}
 	}
-	b.note("there is no API that follows a log by number: the reader of the stamped lines asks for the whole raw log every 15 ms; that of the many reads it once, at the end")
+	b.Note("there is no API that follows a log by number: the reader of the stamped lines asks for the whole raw log every 15 ms; that of the many reads it once, at the end")
 	return nil
 }
 
@@ -57,7 +58,7 @@ func (b *bench) lines(ctx context.Context, engine db.Engine) error {
 	if err != nil {
 		return err
 	}
-	own, rate := sample{}, map[string]sample{}
+	own, rate := measure.Sample{}, map[string]measure.Sample{}
 	for range b.rounds {
 		seconds, err := b.toFile(ctx)
 		if err != nil {
@@ -72,12 +73,12 @@ func (b *bench) lines(ctx context.Context, engine db.Engine) error {
 			rate[kind] = append(rate[kind], manyLines/seconds)
 		}
 	}
-	b.figure(fmt.Sprintf("%s: the script by itself, to a file", engine), own, "lines/s", "")
-	b.steady("the script by itself", own)
+	b.Figure(fmt.Sprintf("%s: the script by itself, to a file", engine), own, "lines/s", "")
+	b.Steady("the script by itself", own)
 	for _, kind := range []string{listening, polling} {
 		name := fmt.Sprintf("%s, %s agent", engine, strings.ToLower(kind))
-		b.figure(name+": script's begin to all lines read from raw", rate[kind], "lines/s", "")
-		b.figure(name+": ratio", rate[kind].over(own), "of the script's own rate", "")
+		b.Figure(name+": script's begin to all lines read from raw", rate[kind], "lines/s", "")
+		b.Figure(name+": ratio", rate[kind].Over(own), "of the script's own rate", "")
 	}
 	for _, kind := range []string{listening, polling} {
 		late, err := w.latency(ctx, few, kind)
@@ -85,8 +86,8 @@ func (b *bench) lines(ctx context.Context, engine db.Engine) error {
 			return err
 		}
 		name := fmt.Sprintf("%s, %s agent: line written to line read", engine, strings.ToLower(kind))
-		b.figure(name+", p50", sample{late.median()}, "ms", "")
-		b.figure(name+", p99", sample{late.quantile(0.99)}, "ms", "P28 at most 250 ms (to a browser)")
+		b.Figure(name+", p50", measure.Sample{late.Median()}, "ms", "")
+		b.Figure(name+", p99", measure.Sample{late.Quantile(0.99)}, "ms", "P28 at most 250 ms (to a browser)")
 	}
 	return nil
 }
@@ -144,7 +145,7 @@ func moment(match [][]byte) (time.Time, error) {
 }
 
 // latency reads the log all the time and notes for each line when it was first seen, in ms.
-func (w *world) latency(ctx context.Context, p project, kind string) (late sample, err error) {
+func (w *world) latency(ctx context.Context, p project, kind string) (late measure.Sample, err error) {
 	id, err := w.deploy(ctx, p, kind)
 	if err != nil {
 		return nil, err
@@ -161,7 +162,7 @@ func (w *world) latency(ctx context.Context, p project, kind string) (late sampl
 			if err != nil {
 				return nil, err
 			}
-			late = append(late, ms(now.Sub(at)))
+			late = append(late, measure.MS(now.Sub(at)))
 		}
 		if time.Since(since) > time.Minute {
 			return nil, fmt.Errorf("%s: %d of 200 lines after a minute", id, len(late))

@@ -11,6 +11,7 @@ import (
 
 	"github.com/octavo/octavo/internal/cluster"
 	"github.com/octavo/octavo/internal/db"
+	"github.com/octavo/octavo/test/bench/measure"
 )
 
 // lists measures pages of the list of tasks when there are very many.
@@ -20,7 +21,7 @@ func lists(ctx context.Context, b *bench) error {
 			return err
 		}
 	}
-	b.note("P30 (pages from a cache, 304): not built; the API sends Cache-Control: no-store and no ETag, so there is nothing to measure")
+	b.Note("P30 (pages from a cache, 304): not built; the API sends Cache-Control: no-store and no ETag, so there is nothing to measure")
 	return nil
 }
 
@@ -39,7 +40,7 @@ func (b *bench) lists(ctx context.Context, engine db.Engine) error {
 	if err := fill(ctx, d, b.tasks); err != nil {
 		return fmt.Errorf("fill: %w", err)
 	}
-	b.note("%s: %d tasks of 40 projects and 5 environments written in %.0f s", engine, b.tasks, time.Since(since).Seconds())
+	b.Note("%s: %d tasks of 40 projects and 5 environments written in %.0f s", engine, b.tasks, time.Since(since).Seconds())
 	one, closing, err := w.selectOne(ctx)
 	if err != nil {
 		return err
@@ -58,14 +59,14 @@ func (b *bench) lists(ctx context.Context, engine db.Engine) error {
 		{"30 in the middle (skip)", fmt.Sprintf("take=30&skip=%d", b.tasks/2), cluster.Filter{Spaces: []string{"Spaces-1"}, Skip: b.tasks / 2, Take: 30}, 5},
 		{"30 with a word in the description", "take=30&description=release+1.2.17", cluster.Filter{Spaces: []string{"Spaces-1"}, Description: "release 1.2.17", Take: 30}, 5},
 	} {
-		var api, inside, trips sample
+		var api, inside, trips measure.Sample
 		for i := range page.n {
 			since := time.Now()
 			got, err := w.page(ctx, page.query)
 			if err != nil {
 				return err
 			}
-			api = append(api, ms(time.Since(since)))
+			api = append(api, measure.MS(time.Since(since)))
 			if page.filter.Active == nil && got == 0 {
 				return fmt.Errorf("the page %q is empty", page.query)
 			}
@@ -79,13 +80,13 @@ func (b *bench) lists(ctx context.Context, engine db.Engine) error {
 			}); err != nil {
 				return err
 			}
-			inside = append(inside, ms(time.Since(since)))
+			inside = append(inside, measure.MS(time.Since(since)))
 			since = time.Now()
 			if err := one.QueryRowContext(ctx, "SELECT 1").Scan(new(int)); err != nil {
 				return err
 			}
-			trips = append(trips, ms(time.Since(since)))
-			if i == 4 && inside.median() > 200 {
+			trips = append(trips, measure.MS(time.Since(since)))
+			if i == 4 && inside.Median() > 200 {
 				break // five are enough of a slow one
 			}
 		}
@@ -93,11 +94,11 @@ func (b *bench) lists(ctx context.Context, engine db.Engine) error {
 		if engine == db.Postgres {
 			goal = "P29 6x"
 		}
-		b.figure(name+": database, p50", sample{inside.median()}, "ms", "")
-		b.figure(name+": database, p99", sample{inside.quantile(0.99)}, "ms", "P29 2 ms")
-		b.figure(name+": database, p50, in \"select 1\"s", sample{inside.median() / trips.median()}, "x", goal)
-		b.figure(name+": over HTTP, p50", sample{api.median()}, "ms", "")
-		b.figure(name+": over HTTP, p99", sample{api.quantile(0.99)}, "ms", "")
+		b.Figure(name+": database, p50", measure.Sample{inside.Median()}, "ms", "")
+		b.Figure(name+": database, p99", measure.Sample{inside.Quantile(0.99)}, "ms", "P29 2 ms")
+		b.Figure(name+": database, p50, in \"select 1\"s", measure.Sample{inside.Median() / trips.Median()}, "x", goal)
+		b.Figure(name+": over HTTP, p50", measure.Sample{api.Median()}, "ms", "")
+		b.Figure(name+": over HTTP, p99", measure.Sample{api.Quantile(0.99)}, "ms", "")
 	}
 	return nil
 }
@@ -118,7 +119,7 @@ func (w *world) selectOne(ctx context.Context) (*sql.DB, func(), error) {
 		}
 		return d, func() { _ = d.Close() }, d.PingContext(ctx)
 	}
-	c, err := w.postgres.config(w.pg)
+	c, err := w.postgres.Config(w.pg)
 	if err != nil {
 		return nil, nil, err
 	}

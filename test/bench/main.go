@@ -19,6 +19,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/octavo/octavo/test/bench/measure"
 )
 
 // options are the flags.
@@ -53,9 +55,9 @@ var parts = []part{
 // bench is one run.
 type bench struct {
 	options
-	report
+	measure.Report
 	octavo, agent string // the programs
-	postgres      *postgres
+	postgres      *measure.Postgres
 	worlds        int
 }
 
@@ -101,11 +103,11 @@ func run(ctx context.Context, o options) (err error) {
 	if err := b.build(ctx); err != nil {
 		return err
 	}
-	if b.postgres, err = startPostgres(ctx, filepath.Join(o.dir, "postgres")); err != nil {
+	if b.postgres, err = measure.StartPostgres(ctx, filepath.Join(o.dir, "postgres"), ""); err != nil {
 		return err
 	}
-	defer b.postgres.stop()
-	if err := b.facts(ctx); err != nil {
+	defer b.postgres.Stop()
+	if err := measure.Facts(ctx, o.dir, b.postgres); err != nil {
 		return err
 	}
 	failed := 0
@@ -113,13 +115,13 @@ func run(ctx context.Context, o options) (err error) {
 		if o.only != "" && !slices.Contains(strings.Split(o.only, ","), p.name) {
 			continue
 		}
-		b.begin(p.name, p.what)
+		b.Begin(p.name, p.what)
 		since := time.Now()
 		if err := p.run(ctx, b); err != nil {
-			b.refuse(err)
+			b.Refuse(err)
 			failed++
 		} else {
-			b.end(since)
+			b.End(since)
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)

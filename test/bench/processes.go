@@ -12,6 +12,7 @@ import (
 
 	"github.com/octavo/octavo/internal/db"
 	"github.com/octavo/octavo/internal/halibut"
+	"github.com/octavo/octavo/test/bench/measure"
 )
 
 // sizes prints how large the programs are.
@@ -21,14 +22,14 @@ func sizes(_ context.Context, b *bench) error {
 		if err != nil {
 			return err
 		}
-		b.figure(info.Name()+", CGO_ENABLED=0 -trimpath -ldflags='-s -w'", sample{float64(info.Size()) / (1 << 20)}, "MiB", "")
+		b.Figure(info.Name()+", CGO_ENABLED=0 -trimpath -ldflags='-s -w'", measure.Sample{float64(info.Size()) / (1 << 20)}, "MiB", "")
 	}
 	return nil
 }
 
 // starts times a server with a new database, and with one that is there.
 func starts(ctx context.Context, b *bench) error {
-	cold, warm := map[db.Engine]sample{}, map[db.Engine]sample{}
+	cold, warm := map[db.Engine]measure.Sample{}, map[db.Engine]measure.Sample{}
 	for range b.rounds {
 		for _, engine := range []db.Engine{db.SQLite, db.Postgres} {
 			if err := func() error {
@@ -37,12 +38,12 @@ func starts(ctx context.Context, b *bench) error {
 					return err
 				}
 				defer w.stop()
-				for _, to := range []map[db.Engine]sample{cold, warm} {
+				for _, to := range []map[db.Engine]measure.Sample{cold, warm} {
 					took, err := w.serve(ctx)
 					if err != nil {
 						return err
 					}
-					to[engine] = append(to[engine], ms(took))
+					to[engine] = append(to[engine], measure.MS(took))
 					halt(w.server)
 				}
 				return nil
@@ -52,8 +53,8 @@ func starts(ctx context.Context, b *bench) error {
 		}
 	}
 	for _, engine := range []db.Engine{db.SQLite, db.Postgres} {
-		b.figure(string(engine)+": new database (makes tables, master key, certificate)", cold[engine], "ms", "")
-		b.figure(string(engine)+": database is there", warm[engine], "ms", "")
+		b.Figure(string(engine)+": new database (makes tables, master key, certificate)", cold[engine], "ms", "")
+		b.Figure(string(engine)+": database is there", warm[engine], "ms", "")
 	}
 	return nil
 }
@@ -76,7 +77,7 @@ func rest(ctx context.Context, b *bench) error {
 				if err != nil {
 					return err
 				}
-				b.figure(string(engine)+": "+name+", RSS", sample{kib / 1024}, "MiB", "")
+				b.Figure(string(engine)+": "+name+", RSS", measure.Sample{kib / 1024}, "MiB", "")
 			}
 			if engine == db.Postgres {
 				before, after, took, err := w.idle(ctx, 20*time.Second)
@@ -84,9 +85,9 @@ func rest(ctx context.Context, b *bench) error {
 					return err
 				}
 				idle := after.minus(before).times(1 / took.Seconds())
-				b.figure("postgres: transactions of the idle node", sample{idle.commits}, "/s", "P26 at most 1/s")
-				b.figure("postgres: of these, only reading", sample{idle.reads}, "/s", "")
-				b.figure("postgres: round trips of the idle node", sample{idle.statements}, "/s", "")
+				b.Figure("postgres: transactions of the idle node", measure.Sample{idle.commits}, "/s", "P26 at most 1/s")
+				b.Figure("postgres: of these, only reading", measure.Sample{idle.reads}, "/s", "")
+				b.Figure("postgres: round trips of the idle node", measure.Sample{idle.statements}, "/s", "")
 			}
 			return nil
 		}(); err != nil {
@@ -98,17 +99,17 @@ func rest(ctx context.Context, b *bench) error {
 
 // idle counts what the database does while nobody asks for anything.
 func (w *world) idle(ctx context.Context, d time.Duration) (before, after work, took time.Duration, err error) {
-	c, err := w.postgres.connect(ctx, w.pg)
+	c, err := w.postgres.Connect(ctx, w.pg)
 	if err != nil {
 		return before, after, 0, err
 	}
 	defer c.Close(ctx)
 	since := time.Now()
-	if before, err = w.postgres.done(ctx, c); err != nil {
+	if before, err = w.postgres.Done(ctx, c); err != nil {
 		return before, after, 0, err
 	}
 	pause(ctx, d)
-	after, err = w.postgres.done(ctx, c)
+	after, err = w.postgres.Done(ctx, c)
 	return before, after, time.Since(since), err
 }
 
@@ -134,8 +135,8 @@ func idleAgents(ctx context.Context, b *bench) error {
 		if err != nil {
 			return err
 		}
-		b.figure("RSS for one idle agent, "+run.name, slope, "KiB", run.goal)
-		b.note("RSS at %v agents: %.1f MiB", steps, []float64(at))
+		b.Figure("RSS for one idle agent, "+run.name, slope, "KiB", run.goal)
+		b.Note("RSS at %v agents: %.1f MiB", steps, []float64(at))
 	}
 	return nil
 }
@@ -165,7 +166,7 @@ func newIdentities(n int) ([]*halibut.Identity, error) {
 }
 
 // connected gives the slope from the first step to the last, in KiB, and the memory at each, in MiB.
-func (b *bench) connected(ctx context.Context, steps []int, identities []*halibut.Identity, env []string, settle time.Duration) (slope, at sample, err error) {
+func (b *bench) connected(ctx context.Context, steps []int, identities []*halibut.Identity, env []string, settle time.Duration) (slope, at measure.Sample, err error) {
 	w, err := b.started(ctx, db.SQLite, env...)
 	if err != nil {
 		return nil, nil, err
@@ -217,7 +218,7 @@ func (b *bench) connected(ctx context.Context, steps []int, identities []*halibu
 		at = append(at, kib/1024)
 	}
 	last := len(steps) - 1
-	return sample{(at[last] - at[0]) * 1024 / float64(steps[last]-steps[0])}, at, nil
+	return measure.Sample{(at[last] - at[0]) * 1024 / float64(steps[last]-steps[0])}, at, nil
 }
 
 func subscription(i int) string { return fmt.Sprintf("poll://bench%015d/", i) }

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/octavo/octavo/internal/db"
+	"github.com/octavo/octavo/test/bench/measure"
 )
 
 const gib = 1 << 30
@@ -51,7 +52,7 @@ func (b *bench) upload(ctx context.Context, size int64, rounds int) error {
 		return err
 	}
 	pause(ctx, 5*time.Second)
-	var upload, copied, synced, sha, both, disk, memory sample
+	var upload, copied, synced, sha, both, disk, memory measure.Sample
 	for round := range rounds {
 		sum, err := changeTar(file, round)
 		if err != nil {
@@ -103,23 +104,23 @@ func (b *bench) upload(ctx context.Context, size int64, rounds int) error {
 		}
 		disk = append(disk, took)
 	}
-	slower := make(sample, len(sha))
+	slower := make(measure.Sample, len(sha))
 	for i := range slower {
 		slower[i] = max(sha[i], disk[i])
 	}
 	name := fmt.Sprintf("%d GiB .tar over HTTP", size)
-	b.figure(name+": time", upload, "s", "")
-	b.figure("cp + sha256sum of the same file", copied, "s", "")
-	b.figure("cp + sha256sum + sync of the copy", synced, "s", "")
-	b.figure("upload / (cp + sha256sum)", upload.over(copied), "x the time", "")
-	b.figure("upload / (cp + sha256sum + sync), the same durability", upload.over(synced), "x the time", "")
-	b.figure("SHA-256 of as much in memory", sha, "s", "")
-	b.figure("SHA-256 and SHA-1 of as much in memory (the wire wants both)", both, "s", "")
-	b.figure("write + fsync of as much", disk, "s", "")
-	b.figure("upload's rate / min(SHA-256's, disk's)", slower.over(upload), "", "P20 at least 0.6 (floor 0.4)")
-	b.steady("SHA-256 in memory", sha)
-	b.steady("write + fsync", disk)
-	b.figure("server's peak RSS over idle, during the upload", memory, "MiB", "P20 6 MiB (limit 64)")
+	b.Figure(name+": time", upload, "s", "")
+	b.Figure("cp + sha256sum of the same file", copied, "s", "")
+	b.Figure("cp + sha256sum + sync of the copy", synced, "s", "")
+	b.Figure("upload / (cp + sha256sum)", upload.Over(copied), "x the time", "")
+	b.Figure("upload / (cp + sha256sum + sync), the same durability", upload.Over(synced), "x the time", "")
+	b.Figure("SHA-256 of as much in memory", sha, "s", "")
+	b.Figure("SHA-256 and SHA-1 of as much in memory (the wire wants both)", both, "s", "")
+	b.Figure("write + fsync of as much", disk, "s", "")
+	b.Figure("upload's rate / min(SHA-256's, disk's)", slower.Over(upload), "", "P20 at least 0.6 (floor 0.4)")
+	b.Steady("SHA-256 in memory", sha)
+	b.Steady("write + fsync", disk)
+	b.Figure("server's peak RSS over idle, during the upload", memory, "MiB", "P20 6 MiB (limit 64)")
 	return nil
 }
 

@@ -61,11 +61,11 @@ func (b *bench) world(ctx context.Context, engine db.Engine) (*world, error) {
 	}
 	w.database = filepath.Join(w.dir, "octavo.db")
 	if engine == db.Postgres {
-		name, err := b.postgres.create(ctx)
+		name, err := b.postgres.Create(ctx)
 		if err != nil {
 			return nil, err
 		}
-		w.pg, w.database = name, b.postgres.url(name)
+		w.pg, w.database = name, b.postgres.URL(name)
 	}
 	for _, to := range []*string{&w.url, &w.comms} {
 		address, err := freeAddress()
@@ -171,7 +171,7 @@ func (w *world) stop() {
 	if w.pg != "" {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
-		_ = w.postgres.exec(ctx, "postgres", "DROP DATABASE "+w.pg+" WITH (FORCE)") // the server goes at the end anyway
+		_ = w.postgres.Exec(ctx, "postgres", "DROP DATABASE "+w.pg+" WITH (FORCE)") // the server goes at the end anyway
 	}
 }
 

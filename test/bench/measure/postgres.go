@@ -1,4 +1,4 @@
-package main
+package measure
 
 import (
 	"context"
@@ -20,14 +20,14 @@ import (
 	"github.com/octavo/octavo/internal/db"
 )
 
-// postgres is a server of our own: durable, on the disk that is measured, with its default settings but for those below.
-type postgres struct {
+// Postgres is a server of our own: durable, on the disk that is measured, with its default settings but for those below.
+type Postgres struct {
 	dir     string
 	process *exec.Cmd
 	made    int
 }
 
-const postgresSettings = `
+const settings = `
 listen_addresses = ''
 shared_buffers = 256MB
 max_connections = 200
@@ -36,13 +36,14 @@ shared_preload_libraries = 'pg_stat_statements'
 pg_stat_statements.max = 5000
 `
 
-func startPostgres(ctx context.Context, dir string) (*postgres, error) {
+// StartPostgres makes a server in a folder and starts it. more are lines of its configuration, which win over ours.
+func StartPostgres(ctx context.Context, dir, more string) (*Postgres, error) {
 	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
 	if err != nil || len(found) == 0 {
 		return nil, errors.Join(err, errors.New("no PostgreSQL is installed; ./scripts/test installs it, or: apt-get install -y postgresql"))
 	}
 	bin := filepath.Dir(slices.Max(found))
-	p := &postgres{dir: dir}
+	p := &Postgres{dir: dir}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -69,7 +70,7 @@ func startPostgres(ctx context.Context, dir string) (*postgres, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = conf.WriteString(postgresSettings)
+	_, err = conf.WriteString(settings + more)
 	if err := errors.Join(err, conf.Close()); err != nil {
 		return nil, err
 	}
@@ -85,37 +86,42 @@ func startPostgres(ctx context.Context, dir string) (*postgres, error) {
 		return nil, err
 	}
 	for try := 0; ; try++ {
-		err := p.exec(ctx, "postgres", "SELECT 1")
+		err := p.Exec(ctx, "postgres", "SELECT 1")
 		if err == nil {
 			return p, nil
 		}
 		if try == 200 {
-			p.stop()
+			p.Stop()
 			return nil, fmt.Errorf("PostgreSQL does not answer: %w", err)
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
 }
 
-func (p *postgres) stop() {
+// Stop ends the server.
+func (p *Postgres) Stop() {
 	_ = p.process.Process.Signal(syscall.SIGINT) // fast shutdown; it may be gone
 	_ = p.process.Wait()
 }
 
-func (p *postgres) url(database string) string {
+// URL names a database for every driver.
+func (p *Postgres) URL(database string) string {
 	return "postgres://octavo@/" + database + "?host=" + url.QueryEscape(p.dir)
 }
 
-func (p *postgres) config(database string) (*pgx.ConnConfig, error) {
-	return pgx.ParseConfig(p.url(database))
+// Config is URL, parsed.
+func (p *Postgres) Config(database string) (*pgx.ConnConfig, error) {
+	return pgx.ParseConfig(p.URL(database))
 }
 
-func (p *postgres) connect(ctx context.Context, database string) (*pgx.Conn, error) {
-	return pgx.Connect(ctx, p.url(database))
+// Connect opens one connection.
+func (p *Postgres) Connect(ctx context.Context, database string) (*pgx.Conn, error) {
+	return pgx.Connect(ctx, p.URL(database))
 }
 
-func (p *postgres) exec(ctx context.Context, database, text string) error {
-	c, err := p.connect(ctx, database)
+// Exec runs one statement on a connection of its own.
+func (p *Postgres) Exec(ctx context.Context, database, text string) error {
+	c, err := p.Connect(ctx, database)
 	if err != nil {
 		return err
 	}
@@ -123,19 +129,19 @@ func (p *postgres) exec(ctx context.Context, database, text string) error {
 	return errors.Join(err, c.Close(ctx))
 }
 
-// create makes an empty database and gives its name.
-func (p *postgres) create(ctx context.Context) (string, error) {
+// Create makes an empty database and gives its name.
+func (p *Postgres) Create(ctx context.Context) (string, error) {
 	p.made++
 	name := fmt.Sprintf("bench%d", p.made)
-	if err := p.exec(ctx, "postgres", "CREATE DATABASE "+name); err != nil {
+	if err := p.Exec(ctx, "postgres", "CREATE DATABASE "+name); err != nil {
 		return "", err
 	}
-	return name, p.exec(ctx, name, "CREATE EXTENSION pg_stat_statements")
+	return name, p.Exec(ctx, name, "CREATE EXTENSION pg_stat_statements")
 }
 
-// durability reads the settings back from a connection of ours.
-func (p *postgres) durability(ctx context.Context) (string, error) {
-	c, err := p.connect(ctx, "postgres")
+// Durability reads the settings back from a connection of ours.
+func (p *Postgres) Durability(ctx context.Context) (string, error) {
+	c, err := p.Connect(ctx, "postgres")
 	if err != nil {
 		return "", err
 	}
@@ -151,8 +157,8 @@ func (p *postgres) durability(ctx context.Context) (string, error) {
 	return strings.Join(out, " "), nil
 }
 
-// sqliteDurability opens a database as the server does, and reads its settings back from that connection.
-func sqliteDurability(ctx context.Context, path string) (string, error) {
+// SQLiteDurability opens a database as the server does, and reads its settings back from that connection.
+func SQLiteDurability(ctx context.Context, path string) (string, error) {
 	d, err := db.Open(ctx, path)
 	if err != nil {
 		return "", err
@@ -178,33 +184,35 @@ func sqliteDurability(ctx context.Context, path string) (string, error) {
 	return strings.Join(out, " ") + " (2 is FULL)", err
 }
 
-// work is what a database has done so far.
-type work struct {
-	statements float64 // each one is a round trip
-	commits    float64
-	reads      float64 // transactions that were begun read only
-	ms         float64 // inside the statements
+// Work is what a database has done so far.
+type Work struct {
+	Statements float64 // each one is a round trip
+	Commits    float64
+	Reads      float64 // transactions that were begun read only
+	MS         float64 // inside the statements
 }
 
-func (w work) minus(o work) work {
-	return work{w.statements - o.statements, w.commits - o.commits, w.reads - o.reads, w.ms - o.ms}
+// Minus gives what was done since o.
+func (w Work) Minus(o Work) Work {
+	return Work{w.Statements - o.Statements, w.Commits - o.Commits, w.Reads - o.Reads, w.MS - o.MS}
 }
 
-func (w work) times(f float64) work {
-	return work{w.statements * f, w.commits * f, w.reads * f, w.ms * f}
+// Times scales.
+func (w Work) Times(f float64) Work {
+	return Work{w.Statements * f, w.Commits * f, w.Reads * f, w.MS * f}
 }
 
-// done reads the counters of one database.
-func (p *postgres) done(ctx context.Context, c *pgx.Conn) (w work, err error) {
+// Done reads the counters of one database.
+func (p *Postgres) Done(ctx context.Context, c *pgx.Conn) (w Work, err error) {
 	err = c.QueryRow(ctx, `SELECT coalesce(sum(calls), 0), coalesce(sum(calls) FILTER (WHERE query ILIKE 'commit%'), 0),
 		coalesce(sum(calls) FILTER (WHERE query ILIKE 'begin%read only%'), 0), coalesce(sum(total_exec_time), 0)
 		FROM pg_stat_statements WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
-		AND query NOT LIKE '%pg_stat_statements%'`).Scan(&w.statements, &w.commits, &w.reads, &w.ms)
+		AND query NOT LIKE '%pg_stat_statements%'`).Scan(&w.Statements, &w.Commits, &w.Reads, &w.MS)
 	return w, err
 }
 
-// cpu is the processor time of all processes of the database so far, ended ones included.
-func (p *postgres) cpu() time.Duration {
+// CPU is the processor time of all processes of the database so far, ended ones included.
+func (p *Postgres) CPU() time.Duration {
 	var ticks int64
 	self := strconv.Itoa(p.process.Process.Pid)
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat") // the pattern is right
