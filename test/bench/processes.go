@@ -98,7 +98,7 @@ func rest(ctx context.Context, b *bench) error {
 }
 
 // idle counts what the database does while nobody asks for anything.
-func (w *world) idle(ctx context.Context, d time.Duration) (before, after work, took time.Duration, err error) {
+func (w *world) idle(ctx context.Context, d time.Duration) (before, after measure.Work, took time.Duration, err error) {
 	c, err := w.postgres.Connect(ctx, w.pg)
 	if err != nil {
 		return before, after, 0, err
