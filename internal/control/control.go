@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/octavo/octavo/internal/access"
 	"github.com/octavo/octavo/internal/db"
@@ -23,6 +24,9 @@ type Control struct {
 	Packages feed.Repository
 	Node     string // this node's name
 	Served   Served
+
+	stopping atomic.Bool          // StopSoon
+	self     atomic.Pointer[Node] // as Self last read it
 }
 
 // Served is what this server says of itself.
