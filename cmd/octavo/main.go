@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/lmittmann/tint"
@@ -16,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
+	"github.com/octavo/octavo/internal/api"
 	"github.com/octavo/octavo/internal/config"
 	"github.com/octavo/octavo/internal/fault"
 	"github.com/octavo/octavo/internal/quickstart"
@@ -56,7 +58,7 @@ func root() *cobra.Command {
 	}
 	server := &cobra.Command{Use: "server", Short: "The server"}
 	server.AddCommand(runCommand())
-	cmd.AddCommand(server, adminCommand(), showMasterKeyCommand(), quickstartCommand(), versionCommand(), toolCommand(), superviseCommand())
+	cmd.AddCommand(server, nodeCommand(), adminCommand(), showMasterKeyCommand(), quickstartCommand(), versionCommand(), toolCommand(), superviseCommand())
 	return cmd
 }
 
@@ -83,20 +85,6 @@ func version() string {
 	return "development"
 }
 
-func quickstartCommand() *cobra.Command {
-	var options quickstart.Options
-	cmd := &cobra.Command{
-		Use:   "quickstart",
-		Short: "Start a node and two agents, and deploy a real package to two environments",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return quickstart.Run(cmd.Context(), options) },
-	}
-	cmd.Flags().StringVar(&options.Data, "data", "octavo-data", "folder of everything this makes")
-	cmd.Flags().StringVar(&options.Listen, "listen", "127.0.0.1:8080", "address of the node; the next free port is taken when it is busy")
-	cmd.Flags().BoolVar(&options.Exit, "exit", false, "stop after the deployments; the exit code is 0, or 5 when one failed")
-	return cmd
-}
-
 // settingsFlags gives a command the named settings as flags (all without names), and a reader for them.
 func settingsFlags(cmd *cobra.Command, names ...string) func() (config.Server, error) {
 	wanted := map[string]bool{}
@@ -105,13 +93,23 @@ func settingsFlags(cmd *cobra.Command, names ...string) func() (config.Server, e
 	}
 	for _, s := range config.Settings(&config.Server{}) {
 		if len(names) == 0 || wanted[s.Name] {
-			cmd.Flags().String(s.Name, s.Default, fmt.Sprintf("%s (%s)", s.Help, s.Env))
+			help := fmt.Sprintf("%s (%s)", s.Help, s.Env)
+			if s.List {
+				cmd.Flags().StringSlice(s.Name, nil, help)
+			} else {
+				cmd.Flags().String(s.Name, s.Default, help)
+			}
 		}
 	}
 	cmd.Flags().String("config", os.Getenv("OCTAVO_CONFIG"), "YAML file of settings (OCTAVO_CONFIG)")
 	return func() (config.Server, error) {
 		given := map[string]string{}
-		cmd.Flags().Visit(func(f *pflag.Flag) { given[f.Name] = f.Value.String() })
+		cmd.Flags().Visit(func(f *pflag.Flag) {
+			given[f.Name] = f.Value.String()
+			if list, ok := f.Value.(pflag.SliceValue); ok {
+				given[f.Name] = strings.Join(list.GetSlice(), ",")
+			}
+		})
 		file := cmd.Flags().Lookup("config").Value.String()
 		delete(given, "config")
 		var s config.Server
@@ -120,15 +118,16 @@ func settingsFlags(cmd *cobra.Command, names ...string) func() (config.Server, e
 	}
 }
 
-// newLogger writes for a person on a terminal, else JSON or plain text as the settings say.
+// newLogger writes for a person on a terminal, else JSON or plain text as the settings say; the last lines can be read
+// through the API.
 func newLogger(s config.Server) *slog.Logger {
 	var level slog.Level
 	_ = level.UnmarshalText([]byte(s.LogLevel)) // checked with the settings
 	if s.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+		return slog.New(api.NewRecent(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level})))
 	}
 	if s.LogFormat == "auto" && term.IsTerminal(int(os.Stderr.Fd())) {
-		return slog.New(tint.NewTextHandler(os.Stderr, &tint.Options{Level: level, NoColor: os.Getenv("NO_COLOR") != ""}))
+		return slog.New(api.NewRecent(tint.NewTextHandler(os.Stderr, &tint.Options{Level: level, NoColor: os.Getenv("NO_COLOR") != ""})))
 	}
-	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	return slog.New(api.NewRecent(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})))
 }

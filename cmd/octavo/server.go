@@ -141,7 +141,7 @@ func serve(ctx context.Context, s config.Server, log *slog.Logger) error {
 	loops.Go(func() { failed <- agents.Serve(background, comms) })
 	loops.Go(func() { carry.Sweep(background) })
 	node, err := cluster.Start(ctx, d, cluster.Config{
-		Name: s.NodeName, DataDir: s.Data, Cap: s.TaskCap, Version: api.Version, Address: web.Addr().String(), Handlers: carry.Handlers(), OnEnd: use.TaskEnded, StopGrace: s.StopGrace, Log: log,
+		Name: s.NodeName, DataDir: s.Data, Cap: s.TaskCap, Labels: s.Labels, Version: api.Version, Address: web.Addr().String(), Handlers: carry.Handlers(), OnEnd: use.TaskEnded, StopGrace: s.StopGrace, Log: log,
 		Duties: duties(blobs, packages, agents),
 	})
 	if err != nil {
@@ -151,6 +151,7 @@ func serve(ctx context.Context, s config.Server, log *slog.Logger) error {
 	}
 	registered.Store(node)
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+	server.RegisterOnShutdown(handler.Stop)
 	loops.Go(func() {
 		if err := server.Serve(web); !errors.Is(err, http.ErrServerClosed) {
 			failed <- err
@@ -164,6 +165,7 @@ func serve(ctx context.Context, s config.Server, log *slog.Logger) error {
 		err = nil
 	case err = <-failed:
 	}
+	use.StopSoon() // load balancers see it from here on, until the listener closes
 	// A second signal ends the process; everything is safe in the database.
 	signal.Reset(os.Interrupt, syscall.SIGTERM)
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.StopGrace+5*time.Second)
