@@ -11,7 +11,7 @@ import (
 )
 
 // duties are what the leading node does again and again. What is long work pushes a task, which any node runs.
-func duties(blobs *blob.Folder, packages feed.Repository, agents *hub.Hub) []cluster.Duty {
+func duties(blobs blob.Store, packages feed.Repository, agents *hub.Hub) []cluster.Duty {
 	return []cluster.Duty{
 		{Name: "Remove uploads that died", Every: time.Hour, Do: func(ctx context.Context, _ cluster.Term) error {
 			_, err := blobs.Sweep(ctx, blob.StaleAfter)

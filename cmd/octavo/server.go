@@ -91,7 +91,7 @@ func serve(ctx context.Context, s config.Server, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	blobs, err := openBlobs(ctx, d, s.Blobs, served(identity).InstallationID)
+	blobs, err := openBlobs(ctx, d, s, served(identity).InstallationID)
 	if err != nil {
 		return err
 	}
@@ -182,19 +182,19 @@ func serve(ctx context.Context, s config.Server, log *slog.Logger) error {
 	return err
 }
 
-// openBlobs opens the folder, which a new installation makes for itself. A folder that was there and is gone is a
+// openBlobs opens the store. A folder is made by a new installation for itself. A folder that was there and is gone is a
 // share that is not mounted, so it is never made again.
-func openBlobs(ctx context.Context, d *db.DB, folder, installation string) (*blob.Folder, error) {
+func openBlobs(ctx context.Context, d *db.DB, s config.Server, installation string) (blob.Store, error) {
 	fresh, err := control.Fresh(ctx, d)
 	if err != nil {
 		return nil, err
 	}
-	if fresh {
-		if err := os.MkdirAll(folder, 0o700); err != nil {
-			return nil, fault.Because(fault.InvalidField("blobs", "The blob folder %s cannot be made. Make it, or set another folder with --blobs.", folder), err)
+	if fresh && !blob.IsS3(s.Blobs) {
+		if err := os.MkdirAll(s.Blobs, 0o700); err != nil {
+			return nil, fault.Because(fault.InvalidField("blobs", "The blob folder %s cannot be made. Make it, or set another folder with --blobs.", s.Blobs), err)
 		}
 	}
-	blobs, err := blob.OpenFolder(ctx, folder, blob.Options{})
+	blobs, err := blob.Open(ctx, s.Blobs, filepath.Join(s.Data, "spool"), blob.Options{})
 	if err != nil {
 		return nil, err
 	}

@@ -40,6 +40,39 @@ type Store interface {
 
 	// Delete removes a key; that it is not there is no error.
 	Delete(ctx context.Context, key string) error
+
+	// Sweep removes what writers that died left for at least so long, and tells how much that was.
+	Sweep(ctx context.Context, older time.Duration) (int, error)
+
+	// Low says why nothing more is taken, or nil while there is room.
+	Low() error
+
+	Close() error
+}
+
+// Open opens a store at a location: a folder that exists, or a bucket (OpenS3). spool is a local folder, made if need be,
+// that only a bucket uses.
+func Open(ctx context.Context, location, spool string, o Options) (Store, error) {
+	if !IsS3(location) {
+		return OpenFolder(ctx, location, o)
+	}
+	if err := os.MkdirAll(spool, 0o700); err != nil {
+		return nil, err
+	}
+	return OpenS3(ctx, location, spool, o)
+}
+
+// put is Put of any store.
+func put(ctx context.Context, s Store, key string, r io.Reader) (size int64, digest string, err error) {
+	if err := checkKey(key); err != nil {
+		return 0, "", err
+	}
+	st, err := s.Stage(ctx, r)
+	if err != nil {
+		return 0, "", err
+	}
+	defer func() { err = errors.Join(err, st.Discard()) }()
+	return st.Size, st.SHA256, s.Keep(ctx, st, key)
 }
 
 // Info describes a blob.

@@ -113,15 +113,7 @@ func (f *Folder) Close() error { return f.root.Close() }
 
 // Put stores all of r under a key that must be free.
 func (f *Folder) Put(ctx context.Context, key string, r io.Reader) (size int64, digest string, err error) {
-	if err := checkKey(key); err != nil {
-		return 0, "", err
-	}
-	s, err := f.Stage(ctx, r)
-	if err != nil {
-		return 0, "", err
-	}
-	defer func() { err = errors.Join(err, s.Discard()) }()
-	return s.Size, s.SHA256, f.Keep(ctx, s, key)
+	return put(ctx, f, key, r)
 }
 
 // Stage receives all of r into a temporary on the same file system.

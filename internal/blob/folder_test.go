@@ -40,98 +40,104 @@ func open(t testing.TB, dir string) *Folder {
 }
 
 func TestPutAndRead(t *testing.T) {
-	f, ctx := open(t, t.TempDir()), t.Context()
-	size, digest, err := f.Put(ctx, "logs/Tasks-1/a", strings.NewReader("hello"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum := sha256.Sum256([]byte("hello"))
-	if size != 5 || digest != hex.EncodeToString(sum[:]) {
-		t.Fatalf("size %d digest %s", size, digest)
-	}
-	if _, _, err := f.Put(ctx, "logs/Tasks-1/a", strings.NewReader("other")); !errors.Is(err, fs.ErrExist) || fault.KindOf(err) != fault.Conflict {
-		t.Fatalf("second put: %v, want a conflict", err)
-	}
-	for offset, want := range map[int64]string{0: "hello", 2: "llo", 5: ""} {
-		r, err := f.Open(ctx, "logs/Tasks-1/a", offset)
+	each(t, func(t *testing.T, f Store) {
+		ctx := t.Context()
+		size, digest, err := f.Put(ctx, "logs/Tasks-1/a", strings.NewReader("hello"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := io.ReadAll(r)
-		r.Close()
-		if string(got) != want || err != nil {
-			t.Errorf("from %d: %q %v, want %q", offset, got, err, want)
+		sum := sha256.Sum256([]byte("hello"))
+		if size != 5 || digest != hex.EncodeToString(sum[:]) {
+			t.Fatalf("size %d digest %s", size, digest)
 		}
-	}
-	for _, offset := range []int64{-1, 6} {
-		if _, err := f.Open(ctx, "logs/Tasks-1/a", offset); fault.KindOf(err) != fault.Invalid {
-			t.Errorf("from %d: %v, want invalid", offset, err)
+		if _, _, err := f.Put(ctx, "logs/Tasks-1/a", strings.NewReader("other")); !errors.Is(err, fs.ErrExist) || fault.KindOf(err) != fault.Conflict {
+			t.Fatalf("second put: %v, want a conflict", err)
 		}
-	}
-	if st, err := f.Stat(ctx, "logs/Tasks-1/a"); err != nil || st.Size != 5 || time.Since(st.Modified) > time.Hour {
-		t.Errorf("stat: %+v %v", st, err)
-	}
-	if err := f.Delete(ctx, "logs/Tasks-1/a"); err != nil {
-		t.Fatal(err)
-	}
-	if err := f.Delete(ctx, "logs/Tasks-1/a"); err != nil {
-		t.Errorf("deleting twice: %v", err)
-	}
-	for name, err := range map[string]error{
-		"open": second(f.Open(ctx, "logs/Tasks-1/a", 0)), "stat": second(f.Stat(ctx, "logs/Tasks-1/a")), "folder": second(f.Stat(ctx, "logs")),
-	} {
-		if !errors.Is(err, fs.ErrNotExist) || fault.KindOf(err) != fault.NotFound {
-			t.Errorf("%s of a missing key: %v", name, err)
+		for offset, want := range map[int64]string{0: "hello", 2: "llo", 5: ""} {
+			r, err := f.Open(ctx, "logs/Tasks-1/a", offset)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(r)
+			r.Close()
+			if string(got) != want || err != nil {
+				t.Errorf("from %d: %q %v, want %q", offset, got, err, want)
+			}
 		}
-	}
+		for _, offset := range []int64{-1, 6} {
+			if _, err := f.Open(ctx, "logs/Tasks-1/a", offset); fault.KindOf(err) != fault.Invalid {
+				t.Errorf("from %d: %v, want invalid", offset, err)
+			}
+		}
+		if st, err := f.Stat(ctx, "logs/Tasks-1/a"); err != nil || st.Size != 5 || time.Since(st.Modified) > time.Hour {
+			t.Errorf("stat: %+v %v", st, err)
+		}
+		if err := f.Delete(ctx, "logs/Tasks-1/a"); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Delete(ctx, "logs/Tasks-1/a"); err != nil {
+			t.Errorf("deleting twice: %v", err)
+		}
+		for name, err := range map[string]error{
+			"open": second(f.Open(ctx, "logs/Tasks-1/a", 0)), "stat": second(f.Stat(ctx, "logs/Tasks-1/a")), "folder": second(f.Stat(ctx, "logs")),
+		} {
+			if !errors.Is(err, fs.ErrNotExist) || fault.KindOf(err) != fault.NotFound {
+				t.Errorf("%s of a missing key: %v", name, err)
+			}
+		}
+	})
 }
 
 func second[T any](_ T, err error) error { return err }
 
 func TestKeys(t *testing.T) {
-	f, ctx := open(t, t.TempDir()), t.Context()
-	for _, key := range []string{"", "/a", "a/", "a//b", ".", "..", "../a", "a/../b", "a/.b", ".incoming/x", "a b", "a\\b", "a\x00", "ä", strings.Repeat("a", 513)} {
-		if _, _, err := f.Put(ctx, key, strings.NewReader("x")); fault.KindOf(err) != fault.Invalid {
-			t.Errorf("key %q: %v, want invalid", key, err)
+	each(t, func(t *testing.T, f Store) {
+		ctx := t.Context()
+		for _, key := range []string{"", "/a", "a/", "a//b", ".", "..", "../a", "a/../b", "a/.b", ".incoming/x", "a b", "a\\b", "a\x00", "ä", strings.Repeat("a", 513)} {
+			if _, _, err := f.Put(ctx, key, strings.NewReader("x")); fault.KindOf(err) != fault.Invalid {
+				t.Errorf("key %q: %v, want invalid", key, err)
+			}
 		}
-	}
+	})
 }
 
 func TestList(t *testing.T) {
-	f, ctx := open(t, t.TempDir()), t.Context()
-	for _, key := range []string{"packages/ab/abc", "packages/ab/abd", "packages/cd/cde", "logs/Tasks-1/x", "logs/Tasks-10/x"} {
-		if _, _, err := f.Put(ctx, key, strings.NewReader(key)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for prefix, want := range map[string][]string{
-		"":                {"logs/Tasks-1/x", "logs/Tasks-10/x", "packages/ab/abc", "packages/ab/abd", "packages/cd/cde"},
-		"packages/":       {"packages/ab/abc", "packages/ab/abd", "packages/cd/cde"},
-		"packages/a":      {"packages/ab/abc", "packages/ab/abd"},
-		"packages/ab/abd": {"packages/ab/abd"},
-		"logs/Tasks-1":    {"logs/Tasks-1/x", "logs/Tasks-10/x"},
-		"logs/Tasks-1/":   {"logs/Tasks-1/x"},
-		"none/":           nil,
-		"../":             nil,
-	} {
-		var got []string
-		for info, err := range f.List(ctx, prefix) {
-			if err != nil {
+	each(t, func(t *testing.T, f Store) {
+		ctx := t.Context()
+		for _, key := range []string{"packages/ab/abc", "packages/ab/abd", "packages/cd/cde", "logs/Tasks-1/x", "logs/Tasks-10/x"} {
+			if _, _, err := f.Put(ctx, key, strings.NewReader(key)); err != nil {
 				t.Fatal(err)
 			}
-			if info.Size != int64(len(info.Key)) {
-				t.Errorf("%s has size %d", info.Key, info.Size)
+		}
+		for prefix, want := range map[string][]string{
+			"":                {"logs/Tasks-1/x", "logs/Tasks-10/x", "packages/ab/abc", "packages/ab/abd", "packages/cd/cde"},
+			"packages/":       {"packages/ab/abc", "packages/ab/abd", "packages/cd/cde"},
+			"packages/a":      {"packages/ab/abc", "packages/ab/abd"},
+			"packages/ab/abd": {"packages/ab/abd"},
+			"logs/Tasks-1":    {"logs/Tasks-1/x", "logs/Tasks-10/x"},
+			"logs/Tasks-1/":   {"logs/Tasks-1/x"},
+			"none/":           nil,
+			"../":             nil,
+		} {
+			var got []string
+			for info, err := range f.List(ctx, prefix) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if info.Size != int64(len(info.Key)) {
+					t.Errorf("%s has size %d", info.Key, info.Size)
+				}
+				got = append(got, info.Key)
 			}
-			got = append(got, info.Key)
+			slices.Sort(got)
+			if d := cmp.Diff(want, got); d != "" {
+				t.Errorf("list %q: %s", prefix, d)
+			}
 		}
-		slices.Sort(got)
-		if d := cmp.Diff(want, got); d != "" {
-			t.Errorf("list %q: %s", prefix, d)
+		for range f.List(ctx, "") {
+			break // must not go on after the caller stopped
 		}
-	}
-	for range f.List(ctx, "") {
-		break // must not go on after the caller stopped
-	}
+	})
 }
 
 // A reader that fails must leave nothing: no key, no temporary.
@@ -218,33 +224,35 @@ func TestDamagedContentIsReplaced(t *testing.T) {
 
 // Only one of several writers of one key gets it, and what is there is all his.
 func TestOneWriterWins(t *testing.T) {
-	f, ctx := open(t, t.TempDir()), t.Context()
-	const n = 12
-	won := make(chan int, n)
-	var wg sync.WaitGroup
-	for i := range n {
-		wg.Go(func() {
-			_, _, err := f.Put(ctx, "key", bytes.NewReader(bytes.Repeat([]byte{byte(i)}, 100_000)))
-			if err == nil {
-				won <- i
-			} else if !errors.Is(err, fs.ErrExist) {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Wait()
-	if len(won) != 1 {
-		t.Fatalf("%d winners", len(won))
-	}
-	r, err := f.Open(ctx, "key", 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	got, _ := io.ReadAll(r)
-	if !bytes.Equal(got, bytes.Repeat([]byte{byte(<-won)}, 100_000)) {
-		t.Error("the content is not the winner's")
-	}
+	each(t, func(t *testing.T, f Store) {
+		ctx := t.Context()
+		const n = 12
+		won := make(chan int, n)
+		var wg sync.WaitGroup
+		for i := range n {
+			wg.Go(func() {
+				_, _, err := f.Put(ctx, "key", bytes.NewReader(bytes.Repeat([]byte{byte(i)}, 100_000)))
+				if err == nil {
+					won <- i
+				} else if !errors.Is(err, fs.ErrExist) {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if len(won) != 1 {
+			t.Fatalf("%d winners", len(won))
+		}
+		r, err := f.Open(ctx, "key", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		got, _ := io.ReadAll(r)
+		if !bytes.Equal(got, bytes.Repeat([]byte{byte(<-won)}, 100_000)) {
+			t.Error("the content is not the winner's")
+		}
+	})
 }
 
 func TestSweep(t *testing.T) {
@@ -405,20 +413,22 @@ func TestKillInTheMiddle(t *testing.T) {
 }
 
 func TestReaderSeeks(t *testing.T) {
-	f, ctx := open(t, t.TempDir()), t.Context()
-	content, _ := io.ReadAll(io.LimitReader(noise(7), 10_000))
-	_, _, err := f.Put(ctx, "a", bytes.NewReader(content))
-	must(t, err)
-	r := NewReader(ctx, f, "a", int64(len(content)))
-	defer r.Close()
-	if err := iotest.TestReader(r, content); err != nil {
-		t.Error(err)
-	}
-	short := NewReader(ctx, f, "a", 20_000)
-	defer short.Close()
-	if _, err := io.ReadAll(short); !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Errorf("a blob shorter than its row: %v", err)
-	}
+	each(t, func(t *testing.T, f Store) {
+		ctx := t.Context()
+		content, _ := io.ReadAll(io.LimitReader(noise(7), 10_000))
+		_, _, err := f.Put(ctx, "a", bytes.NewReader(content))
+		must(t, err)
+		r := NewReader(ctx, f, "a", int64(len(content)))
+		defer r.Close()
+		if err := iotest.TestReader(r, content); err != nil {
+			t.Error(err)
+		}
+		short := NewReader(ctx, f, "a", 20_000)
+		defer short.Close()
+		if _, err := io.ReadAll(short); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("a blob shorter than its row: %v", err)
+		}
+	})
 }
 
 func FuzzKeys(f *testing.F) {
@@ -433,11 +443,14 @@ func FuzzKeys(f *testing.F) {
 }
 
 func TestBelongs(t *testing.T) {
+	each(t, func(t *testing.T, ours Store) { belongs(t, ours, open(t, t.TempDir())) })
+}
+
+func belongs(t *testing.T, ours, empty Store) {
 	ctx := t.Context()
-	ours, empty := open(t, t.TempDir()), open(t, t.TempDir())
 	for _, c := range []struct {
 		name  string
-		f     *Folder
+		f     Store
 		id    string
 		isNew bool
 		want  string

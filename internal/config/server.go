@@ -13,7 +13,7 @@ import (
 // database, blobs and master key; the others may differ.
 type Server struct {
 	Database      string        `name:"database" default:"octavo-data/octavo.db" help:"path of an SQLite file, or postgres://user@host/name"`
-	Blobs         string        `name:"blobs" default:"octavo-data/blobs" help:"folder of packages, artifacts and logs; shared by all nodes"`
+	Blobs         string        `name:"blobs" default:"octavo-data/blobs" help:"where packages, artifacts and logs are, for all nodes: a folder they share, or s3://bucket/prefix?endpoint=https://host:port&region=name"`
 	Listen        string        `name:"listen" default:"127.0.0.1:8080" help:"address of the REST API and the portal"`
 	CommsListen   string        `name:"comms-listen" default:":10943" help:"address that polling agents call"`
 	NodeName      string        `name:"node-name" default:"" help:"name of this node, unique in the cluster (default: the host's name)"`
@@ -42,7 +42,7 @@ func (s *Server) Check() error {
 		mistakes.Add("database: give the path of an SQLite file, or postgres://user@host/name.")
 	}
 	if s.Blobs == "" {
-		mistakes.Add("blobs: give a folder that all nodes share.")
+		mistakes.Add("blobs: give a folder that all nodes share, or s3://bucket/prefix?endpoint=https://host:port&region=name.")
 	}
 	for name, address := range map[string]string{"listen": s.Listen, "comms-listen": s.CommsListen} {
 		if _, _, err := net.SplitHostPort(address); err != nil {
