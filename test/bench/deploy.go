@@ -99,7 +99,7 @@ func (w *world) roundTrips(ctx context.Context, p project) error {
 	if err != nil {
 		return err
 	}
-	idle := to.minus(from).times(1 / took.Seconds())
+	idle := to.Minus(from).Times(1 / took.Seconds())
 	for _, kind := range []string{listening, polling} {
 		var ids []string
 		before, err := w.postgres.Done(ctx, c)
@@ -125,16 +125,16 @@ func (w *world) roundTrips(ctx context.Context, p project) error {
 				return fmt.Errorf("%s was %s %s after it was asked for (%w)", id, t.State, length, err)
 			}
 		}
-		one := after.minus(before)
-		background := idle.times(elapsed.Seconds())
-		one = one.minus(background).times(1.0 / each)
+		one := after.Minus(before)
+		background := idle.Times(elapsed.Seconds())
+		one = one.Minus(background).Times(1.0 / each)
 		name := "postgres, " + strings.ToLower(kind) + " agent: one deployment"
-		w.figure(name+", round trips", measure.Sample{one.statements}, "", "")
-		w.figure(name+", transactions", measure.Sample{one.commits}, "", "")
-		w.figure(name+", of these only reading", measure.Sample{one.reads}, "", "")
-		w.figure(name+", time inside the database", measure.Sample{one.ms}, "ms", "")
-		w.figure(name+", CPU of the database, idle work included", measure.Sample{measure.MS(spent) / each}, "ms", "")
+		w.Figure(name+", round trips", measure.Sample{one.Statements}, "", "")
+		w.Figure(name+", transactions", measure.Sample{one.Commits}, "", "")
+		w.Figure(name+", of these only reading", measure.Sample{one.Reads}, "", "")
+		w.Figure(name+", time inside the database", measure.Sample{one.MS}, "ms", "")
+		w.Figure(name+", CPU of the database, idle work included", measure.Sample{measure.MS(spent) / each}, "ms", "")
 	}
-	w.note("the idle node's own %s round trips/s are taken off; the request that makes the deployment is included", measure.Number(idle.statements))
+	w.Note("the idle node's own %s round trips/s are taken off; the request that makes the deployment is included", measure.Number(idle.Statements))
 	return nil
 }

@@ -84,10 +84,10 @@ func rest(ctx context.Context, b *bench) error {
 				if err != nil {
 					return err
 				}
-				idle := after.minus(before).times(1 / took.Seconds())
-				b.Figure("postgres: transactions of the idle node", measure.Sample{idle.commits}, "/s", "P26 at most 1/s")
-				b.Figure("postgres: of these, only reading", measure.Sample{idle.reads}, "/s", "")
-				b.Figure("postgres: round trips of the idle node", measure.Sample{idle.statements}, "/s", "")
+				idle := after.Minus(before).Times(1 / took.Seconds())
+				b.Figure("postgres: transactions of the idle node", measure.Sample{idle.Commits}, "/s", "P26 at most 1/s")
+				b.Figure("postgres: of these, only reading", measure.Sample{idle.Reads}, "/s", "")
+				b.Figure("postgres: round trips of the idle node", measure.Sample{idle.Statements}, "/s", "")
 			}
 			return nil
 		}(); err != nil {
