@@ -263,3 +263,47 @@ func TestTwoAnswerAtOnce(t *testing.T) {
 		}
 	})
 }
+
+func TestGuidedFailureIsDecided(t *testing.T) { // I1
+	each(t, func(t *testing.T, c *client) {
+		w := newWorld(c)
+		c.upload("file", "Acme.Web.1.0.0.zip", zipOf(t), "")
+		n := 0
+		decided := func(variable, environment string, mode string, asked any) string {
+			set := c.get("/api/variables/" + w.variables).object()
+			set["Variables"] = []any{m{"Name": "Other", "Value": "x"}}
+			if variable != "" {
+				set["Variables"] = []any{m{"Name": "octopus.useguidedfailure", "Value": "#{On}", "Scope": m{"Environment": []any{environment}}}, m{"Name": "On", "Value": variable}}
+			}
+			c.put("/api/variables/"+w.variables, set)
+			p := c.get("/api/projects/" + w.project).object()
+			p["DefaultGuidedFailureMode"] = mode
+			c.put("/api/projects/"+w.project, p)
+			n++
+			version := fmt.Sprintf("1.0.%d", n)
+			c.post("/api/releases/create/v1", m{"ProjectName": "Web", "ReleaseVersion": version})
+			made := c.post("/api/deployments/create/untenanted/v1", m{"ProjectName": "Web", "ReleaseVersion": version, "EnvironmentNames": []any{"Development"}, "UseGuidedFailure": asked})
+			return c.get("/api/deployments/" + made.text("DeploymentServerTasks.0.DeploymentId")).text("UseGuidedFailure")
+		}
+		e := c.get("/api/environments/" + w.dev).object()
+		e["UseGuidedFailure"] = true
+		c.put("/api/environments/"+w.dev, e)
+		for _, row := range []struct {
+			variable, environment, mode string
+			asked                       any
+			want                        string
+		}{
+			{"", "", "EnvironmentDefault", nil, "true"},
+			{"", "", "Off", nil, "false"},
+			{"", "", "Off", true, "true"},
+			{"", "", "On", false, "false"},
+			{"False", w.dev, "On", true, "false"},
+			{"True", w.dev, "Off", false, "true"},
+			{"True", w.prod, "Off", nil, "false"}, // not in its scope
+		} {
+			if got := decided(row.variable, row.environment, row.mode, row.asked); got != row.want {
+				t.Errorf("%+v gives %s", row, got)
+			}
+		}
+	})
+}

@@ -288,7 +288,7 @@ func (c *Control) request(ctx context.Context, tx *db.Tx, p project.Project, r r
 		ProjectId: p.Id, EnvironmentId: e.Id, Name: "Deploy to " + e.Name, Created: resource.Time{Time: tx.Now}, DeployedBy: a.Username, DeployedById: a.UserId, ManifestVariableSetId: r.ProjectVariableSetSnapshotId,
 		Comments: n.Comments, QueueTime: n.RunAt, QueueTimeExpiry: n.NoRunAfter, SpecificTargetTagIds: n.SpecificTargetTagNames, ExcludedTargetTagIds: n.ExcludedTargetTagNames,
 		ForcePackageDownload: n.ForcePackageDownload, DebugMode: n.DebugMode, DeploymentFreezeNames: n.DeploymentFreezeNames, DeploymentFreezeOverrideReason: n.DeploymentFreezeOverrideReason,
-		UseGuidedFailure: guided(p, e, n.UseGuidedFailure), FormValues: resource.Properties{},
+		FormValues: resource.Properties{},
 	}
 	err := q.CheckTimes(tx.Now)
 	if err != nil {
@@ -306,21 +306,11 @@ func (c *Control) request(ctx context.Context, tx *db.Tx, p project.Project, r r
 		return q, err
 	}
 	q.SkipActions = skips(process, n.SkipStepNames)
-	return q, c.answerPrompts(ctx, tx, p, r, e, process, n.Variables, &q)
-}
-
-// guided decides who is asked when a step fails (deployments.md I1).
-func guided(p project.Project, e environment.Environment, asked *bool) bool {
-	switch {
-	case asked != nil:
-		return *asked
-	case p.DefaultGuidedFailureMode == project.GuidedFailureOn:
-		return true
-	case p.DefaultGuidedFailureMode == project.GuidedFailureOff:
-		return false
-	default:
-		return e.UseGuidedFailure
+	if err := c.answerPrompts(ctx, tx, p, r, e, process, n.Variables, &q); err != nil {
+		return q, err
 	}
+	q.UseGuidedFailure, err = guided(ctx, tx, p, r, e, &q, n.UseGuidedFailure)
+	return q, err
 }
 
 func machineIDs(machines []machine.Machine, names []string, member string, e environment.Environment) ([]string, error) {

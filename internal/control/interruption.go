@@ -15,10 +15,14 @@ import (
 	"github.com/octavo/octavo/internal/crashpoint"
 	"github.com/octavo/octavo/internal/db"
 	"github.com/octavo/octavo/internal/deployment"
+	"github.com/octavo/octavo/internal/environment"
 	"github.com/octavo/octavo/internal/fault"
 	"github.com/octavo/octavo/internal/id"
+	"github.com/octavo/octavo/internal/project"
+	"github.com/octavo/octavo/internal/release"
 	"github.com/octavo/octavo/internal/resource"
 	"github.com/octavo/octavo/internal/store"
+	"github.com/octavo/octavo/internal/variable"
 )
 
 // An interruption is a question that a task asks of people (deployments.md 6).
@@ -590,4 +594,35 @@ func (q *interruption) wire(a *asker) Interruption {
 		buttons,
 	}
 	return w
+}
+
+// guided decides whether a person is asked when a step fails (deployments.md I1). It is decided once, when the deployment
+// is made, with the variables as the release has them.
+func guided(ctx context.Context, tx *db.Tx, p project.Project, r release.Release, e environment.Environment, q *deployment.Request, asked *bool) (bool, error) {
+	const name = "Octopus.UseGuidedFailure"
+	var candidates []variable.Candidate
+	named := false
+	for i, id := range append([]string{r.ProjectVariableSetSnapshotId}, r.LibraryVariableSetSnapshotIds...) {
+		set, err := store.View[variable.VariableSet](ctx, tx, id)
+		if err != nil {
+			return false, err
+		}
+		source := variable.SourceLibrary
+		if i == 0 {
+			source = variable.SourceProject
+		}
+		for _, v := range set.Variables {
+			named = named || strings.EqualFold(v.Name, name)
+			candidates = append(candidates, variable.Candidate{Variable: v, Source: source})
+			if typed, ok := q.FormValues[v.Id]; ok && v.Prompt != nil {
+				candidates = append(candidates, variable.Typed(v, typed.Value))
+			}
+		}
+	}
+	text := ""
+	if named {
+		vars, _ := variable.Resolve(candidates, variable.Context{Environment: e.Id, Channel: r.ChannelId, Project: p.Id, ProcessOwner: p.Id})
+		text = vars.Text(name)
+	}
+	return deployment.GuidedFailureOn(text, asked, p.DefaultGuidedFailureMode, e.UseGuidedFailure), nil
 }

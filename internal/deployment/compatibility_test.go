@@ -166,7 +166,7 @@ func TestMeeting(t *testing.T) {
 	forever, days := &environment.RetentionPolicy{Strategy: environment.RetainForever, QuantityToKeep: 3}, &environment.RetentionPolicy{Unit: environment.Days, QuantityToKeep: 3}
 	m.Meet(Subject{"The lifecycle", &environment.Lifecycle{ReleaseRetentionPolicy: forever, Phases: []environment.Phase{{Name: "Test", ReleaseRetentionPolicy: days}}}})
 	m.Meet(Subject{"web1", machine.Machine{Endpoint: machine.Endpoint{CommunicationStyle: machine.StyleTentaclePassive, ProxyId: "Proxies-1"}}})
-	m.Meet(Subject{"The deployment", Deployment{Request: Request{UseGuidedFailure: true}}})
+	m.Meet(Subject{"The deployment", Deployment{Request: Request{UseGuidedFailure: true, DebugMode: true}}})
 	m.Variable("octopus.task.concurrencytag")
 	m.Variable("OctopusPrintVariables")
 	m.Variable("Colour")
@@ -177,7 +177,7 @@ func TestMeeting(t *testing.T) {
 	}
 	want := []string{
 		`Step "A": Octopus.Action.Template.Id`, `Step "A", Step "B": Container`, `Step "B": the feature Octopus.Features.Nginx`, `The project: AutoCreateRelease`,
-		`Phase "Test": ReleaseRetentionPolicy`, `web1: Endpoint.ProxyId`, `The deployment: UseGuidedFailure`, `The project: the variable Octopus.Task.ConcurrencyTag`,
+		`Phase "Test": ReleaseRetentionPolicy`, `web1: Endpoint.ProxyId`, `The deployment: DebugMode`, `The project: the variable Octopus.Task.ConcurrencyTag`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -26,7 +26,6 @@ func stored(name, says string, defaults ...string) Member {
 const (
 	noTenants    = "Deployments for tenants are not made by this version."
 	noGit        = "Nothing is kept in or read from Git by this version."
-	noGuidance   = "Nobody can be asked by this version: what would be asked about counts as failed or refused."
 	noContainers = "Scripts run on the machine itself."
 	noRetention  = "Releases are not deleted by themselves."
 	noSteps      = "Steps of this type fail with a message that says so."
@@ -66,7 +65,7 @@ var Compatibility = []*Part{
 		acts("Id", "It is skipped, and variables are scoped, by it.", "deployment.TestVectors"),
 		acts("Name", "Output variables and package versions are found by it.", "engine.TestVariablesReachScripts"),
 		acts("Slug", "Steps may be skipped by it.", "api.TestDeploymentFollowsItsRequest"),
-		acts("ActionType", "Octopus.Script, Octopus.TentaclePackage and Octopus.TransferPackage are carried out; steps of other types fail with a message that says so.", "engine.TestVariablesReachScripts"),
+		acts("ActionType", "Octopus.Script, Octopus.TentaclePackage, Octopus.TransferPackage and Octopus.Manual are carried out; steps of other types fail with a message that says so.", "engine.TestVariablesReachScripts"),
 		acts("Properties", "See action properties.", "deployment.TestVectors"),
 		acts("Packages", "Their versions are chosen, and they are brought to where they are needed.", "engine.TestPackages"),
 		stored("GitDependencies", noGit),
@@ -134,7 +133,7 @@ var Compatibility = []*Part{
 		stored("AutoCreateRelease", "A pushed package makes no release."),
 		stored("DiscreteChannelRelease", "Only dashboards and release retention look at it, which there are none of."),
 		acts("TenantedDeploymentMode", "A Tenanted project is not deployed without a tenant. "+noTenants, "api.TestProjectMembers"),
-		stored("DefaultGuidedFailureMode", noGuidance, "Off", "EnvironmentDefault"),
+		acts("DefaultGuidedFailureMode", "Whether a person is asked when a step fails (I1).", "api.TestGuidedFailureIsDecided"),
 		acts("DefaultToSkipIfAlreadyInstalled", "A package that is installed is not installed again (G1).", "engine.TestPackages"),
 		acts("ProjectConnectivityPolicy", "See connectivity policy; the settings show the same.", "deployment.TestVectors"),
 		acts("VersioningStrategy", "The next version (V2, V4).", "api.TestProjectMembers"),
@@ -162,7 +161,7 @@ var Compatibility = []*Part{
 	{"Deployment settings", reflect.TypeFor[project.DeploymentSettings](), []Member{
 		shown("ProjectId", "Whose they are."),
 		acts("ConnectivityPolicy", "See connectivity policy; the project shows the same.", "api.TestSettingsShowOnProjectAndSettings"),
-		stored("DefaultGuidedFailureMode", noGuidance, "Off", "EnvironmentDefault"),
+		acts("DefaultGuidedFailureMode", "Whether a person is asked when a step fails (I1).", "api.TestGuidedFailureIsDecided"),
 		acts("VersioningStrategy", "The project's.", "api.TestProjectMembers"),
 		stored("ReleaseNotesTemplate", "Release notes are taken as they are given."),
 		stored("DeploymentChangesTemplate", "Deployments list no changes."),
@@ -333,7 +332,7 @@ var Compatibility = []*Part{
 		acts("ExcludedTargetTagIds", "No targets with one of these tags (T4).", "machine.TestCandidates"),
 		shown("DeployedToMachineIds", "Who really ran an action (T12)."),
 		acts("ForcePackageDownload", "Packages are brought again even where they are (A5).", "engine.TestPackages"),
-		stored("UseGuidedFailure", noGuidance),
+		acts("UseGuidedFailure", "When a step fails, a person says what to do: Fail, Retry, Ignore or Exclude (I3-I9).", "engine.TestGuidedFailure"),
 		shown("FailureEncountered", "Whether it failed."),
 		stored("DebugMode", "Set OctopusPrintVariables to see variables."),
 		stored("DeploymentFreezeNames", noFreezes),
@@ -378,7 +377,10 @@ var actionProperties = &Part{"Action properties", nil, []Member{
 	acts("Octopus.Action.Package.AdditionalXmlConfigurationTransforms", tool, "convention.TestTransforms"),
 	acts("Octopus.Action.Package.AutomaticallyUpdateAppSettingsAndConnectionStrings", tool, "convention.TestConfigVariables"),
 	acts("Octopus.Action.Package.JsonConfigurationVariablesTargets", tool, "convention.TestSubstituteAndStructured"),
-	stored("Octopus.Action.Manual.*", noGuidance),
+	acts("Octopus.Action.Manual.Instructions", "What a person reads, filled in when the step is reached (I2).", "engine.TestManualStep"),
+	acts("Octopus.Action.Manual.ResponsibleTeamIds", "Who may answer; with it the step cannot be skipped (I10, T10).", "api.TestWhoMayAnswer"),
+	acts("Octopus.Action.Manual.BlockConcurrentDeployments", "While the step waits, other tasks of project, environment and tenant do not start (I12).", "engine.TestManualStep"),
+	acts("Octavo.Action.SafeToRepeat", "Ours. True: when its server dies the script is repeated; otherwise a person is asked (W7).", "engine.TestInterruptedOnTheServer"),
 	stored("Octopus.Action.Email.*", noSteps),
 	stored("Octopus.Action.HealthCheck.*", noSteps),
 	stored("Octopus.Action.DeployRelease.*", noSteps),
@@ -401,7 +403,7 @@ var steering = &Part{"Variables that steer", nil, []Member{
 	acts("Octopus.Acquire.MaxParallelism", "How many targets acquire at once.", "deployment.TestAcquireAtOnce"),
 	acts("OctopusBypassDeploymentMutex", "More than one script at once on a target (P11).", "deployment.TestInvariants"),
 	stored("Octopus.Task.ConcurrencyTag", "Tasks of one project and environment exclude one another."),
-	stored("Octopus.UseGuidedFailure", noGuidance, "False"),
+	acts("Octopus.UseGuidedFailure", "It comes before what the deployment, the project and the environment say (I1).", "api.TestGuidedFailureIsDecided"),
 	acts("Octopus.Action.Package.SkipIfAlreadyInstalled", "What is installed is not installed again (G1).", "engine.TestPackages"),
 	acts("Octopus.Action.Package.RunScripts", "False: the package's own scripts do not run.", "convention.TestSwitches"),
 	acts("Octopus.Action.SkipRemainingConventions", "What follows is left out (G10).", "convention.TestVectors"),

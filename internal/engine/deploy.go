@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/octavo/octavo/internal/cluster"
+	"github.com/octavo/octavo/internal/control"
 	"github.com/octavo/octavo/internal/db"
 	"github.com/octavo/octavo/internal/deployment"
 	"github.com/octavo/octavo/internal/engine/tasklog"
@@ -37,11 +40,13 @@ func (e *Engine) deploy(ctx context.Context, w *work) (cluster.Outcome, error) {
 	if err := d.begin(ctx); err != nil {
 		return nil, err
 	}
-	end, err := d.walk(ctx)
-	if err != nil {
+	end, wait, err := d.walk(ctx)
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if end == nil {
+	case wait != nil:
+		return *wait, nil
+	case end == nil:
 		return cluster.Released{}, nil
 	}
 	d.noteEnd(ctx, end)
@@ -144,15 +149,18 @@ func (d *walk) activity(at deployment.Place) string {
 	return fmt.Sprintf("%s/%d", lane, at.Action)
 }
 
-// walk asks the plan what to do, and does it, until it says that all is over. A nil end without an error means
-// that the node lets the task go, or lost it.
-func (d *walk) walk(ctx context.Context) (*deployment.End, error) {
+// walk asks the plan what to do, and does it, until it says that all is over, or that nothing goes on before a person has
+// answered: then it gives wait, and the task its slot (deployments.md I11). Neither, without an error, means that the node
+// lets the task go, or lost it.
+func (d *walk) walk(ctx context.Context) (end *deployment.End, wait *cluster.Waiting, err error) {
 	var attempts sync.WaitGroup
 	ctx, stop := context.WithCancelCause(ctx)
 	defer attempts.Wait()
 	defer stop(nil)
 
 	cancelled, told := d.run.Cancelled(), false
+	touched, deaf := d.DB.Listen(cluster.TaskTopic(d.task.Id))
+	defer deaf()
 	facts := deployment.Facts{Judge: func(at deployment.Place, expression, failure string) (string, bool) {
 		return d.judge(ctx, at, expression, failure)
 	}}
@@ -162,42 +170,59 @@ func (d *walk) walk(ctx context.Context) (*deployment.End, error) {
 		}
 	}
 	for {
+		if err := d.hear(ctx); err != nil {
+			return nil, nil, d.orLost(ctx, err)
+		}
 		if isClosed(d.run.Cancelled()) {
 			cancelled, facts.Cancelled = nil, true
 			if !told {
+				if err := d.withdraw(ctx); err != nil {
+					return nil, nil, d.orLost(ctx, err)
+				}
 				told = true
-				d.say(ctx, d.task.Id, tasklog.Info, "The task is being cancelled.")
 			}
 		}
 		runs := d.snapshot() // before the outputs are read, so that what ended has its outputs among them
 		if err := d.values.refresh(ctx, d.work); err != nil {
-			return nil, d.orLost(ctx, err)
+			return nil, nil, d.orLost(ctx, err)
 		}
 		facts.Now = time.Now()
 		decision := d.plan.Next(runs, facts)
 		started, err := d.apply(ctx, decision)
 		if err != nil {
-			return nil, d.orLost(ctx, err)
+			return nil, nil, d.orLost(ctx, err)
 		}
 		for _, run := range started {
 			attempts.Go(func() { d.attempt(ctx, stop, run) })
 		}
-		if decision.End != nil {
-			return decision.End, nil
-		}
-		if len(decision.Moves) > 0 {
+		asked := slices.ContainsFunc(runs, waits)
+		switch {
+		case decision.End != nil:
+			return decision.End, nil, nil
+		case len(decision.Moves) > 0:
 			continue
+		case decision.Paused && asked: // an answer that comes before the slot is given up ends the wait at once
+			return nil, &cluster.Waiting{KeepTurn: decision.Blocks}, nil
+		case decision.Paused:
+			return nil, nil, fmt.Errorf("the plan of %s waits for a person whom nobody has asked", d.task.Id)
 		}
 		var due <-chan time.Time
 		if !decision.Wake.IsZero() {
 			due = time.After(time.Until(decision.Wake))
 		}
+		var heard <-chan struct{} // what runs goes on beside a question; its answer is not to wait for that
+		var look <-chan time.Time
+		if asked && !facts.Cancelled {
+			heard, look = touched, time.After(900*time.Millisecond+rand.N(100*time.Millisecond))
+		}
 		select {
 		case <-ctx.Done():
-			return nil, d.orLost(ctx, context.Cause(ctx))
+			return nil, nil, d.orLost(ctx, context.Cause(ctx))
 		case <-cancelled:
 		case <-d.wake:
 		case <-due:
+		case <-heard:
+		case <-look:
 		}
 	}
 }
@@ -223,12 +248,6 @@ func (d *walk) snapshot() []deployment.Run {
 	return slices.Clone(d.runs)
 }
 
-// unasked is the answer to questions, for as long as nobody can be asked through the API: the safe one, said aloud.
-var unasked = map[string]string{
-	deployment.GuidedFailure:      "A person would be asked what to do about this failure, but this version cannot ask. It is a failure.",
-	deployment.ManualIntervention: "A person would have to approve this step, but this version cannot ask. It counts as refused.",
-}
-
 // apply stores a decision's moves, with what the log has to say, in one transaction; then it gives the attempts to start.
 func (d *walk) apply(ctx context.Context, decision deployment.Decision) (started []deployment.Run, err error) {
 	if len(decision.Moves) == 0 {
@@ -239,7 +258,8 @@ func (d *walk) apply(ctx context.Context, decision deployment.Decision) (started
 	before := d.snapshot()
 	after := slices.Clone(before)
 	var lines []tasklog.Entry
-	var answered []deployment.Run
+	var asked []deployment.Run // failed rows about which a person is asked
+	var questions []control.Question
 	for _, move := range decision.Moves {
 		run := deployment.Run{Place: move.Place, Attempt: move.Attempt, Text: move.Reason, Started: time.Now()}
 		switch move.Kind {
@@ -257,24 +277,38 @@ func (d *walk) apply(ctx context.Context, decision deployment.Decision) (started
 		case deployment.Start:
 			run.State, run.Text = deployment.Running, ""
 			started = append(started, run)
+			if move.Reason != "" {
+				lines = append(lines, tasklog.Line(d.activity(move.Place), tasklog.Warning, move.Reason))
+			}
 			if move.Attempt > 1 {
 				lines = append(lines, tasklog.Line(d.activity(move.Place), tasklog.Info, fmt.Sprintf("Attempt %d.", move.Attempt)))
 			}
 		case deployment.Ask:
-			lines = append(lines, tasklog.Line(d.activity(move.Place), tasklog.Warning, unasked[move.Question.Kind]))
-			if move.Question.Kind == deployment.GuidedFailure {
+			run.State = deployment.Asked
+			guided := move.Question.Kind == deployment.GuidedFailure
+			if guided {
 				i := slices.IndexFunc(after, func(r deployment.Run) bool { return r.Place == move.Place && r.Attempt == move.Attempt })
-				after[i].Asked, after[i].Answer = true, deployment.AnswerFail
-				answered = append(answered, after[i])
+				after[i].Asked = true
+				run = after[i]
+				asked = append(asked, run)
+			}
+			q, err := d.question(ctx, move, run)
+			if err != nil {
+				return nil, err
+			}
+			if questions = append(questions, q); guided {
 				continue
 			}
-			run.State, run.Text, run.Ended = deployment.Aborted, unasked[move.Question.Kind], time.Now()
 		}
 		after = append(after, run)
 	}
 	changes := d.changes(after)
-	err = d.store(ctx, "moves", func(tx *db.Tx) error {
-		for _, run := range answered {
+	point := "moves"
+	if len(questions) > 0 {
+		point = "ask"
+	}
+	err = d.store(ctx, point, func(tx *db.Tx) error {
+		for _, run := range asked {
 			if err := updateRun(ctx, tx, d.task.Id, run); err != nil {
 				return err
 			}
@@ -284,7 +318,11 @@ func (d *walk) apply(ctx context.Context, decision deployment.Decision) (started
 				return err
 			}
 		}
-		return tasklog.Append(ctx, tx, d.fence, append(slices.Clone(changes), lines...)...)
+		told, err := d.ask(ctx, tx, questions)
+		if err != nil {
+			return err
+		}
+		return tasklog.Append(ctx, tx, d.fence, slices.Concat(changes, lines, told)...)
 	})
 	if err != nil {
 		return nil, err
@@ -442,7 +480,7 @@ func (d *walk) act(ctx context.Context, run deployment.Run) (deployment.Run, err
 			run.Text = "The script ended with " + meaning(result.exit) + "."
 		}
 	case errors.Is(err, errInterrupted):
-		run.State, run.Text = deployment.Interrupted, "Nobody can know how the script ended, so it is not repeated."
+		run.State, run.Text = deployment.Interrupted, "Nobody can know how the script ended."
 	case hub.Unreachable(err):
 		run.State, run.Text = deployment.Unreachable, "The agent cannot be reached: "+cause(err)
 		run.NotStarted = errors.As(err, &early)
@@ -473,7 +511,18 @@ func (d *walk) noteEnd(ctx context.Context, end *deployment.End) {
 	if end.Warnings {
 		_ = d.store(ctx, "warnings", func(tx *db.Tx) error { return d.fence.SetWarnings(ctx, tx) }) // the end itself says more
 	}
+	var stopped []tasklog.Entry // what was on its way when the task was cancelled, such as a failure that waited for an answer
+	if end.State == deployment.TaskCanceled {
+		for _, id := range slices.Sorted(maps.Keys(d.statuses)) {
+			if id != d.task.Id && d.statuses[id] == tasklog.Running {
+				stopped = append(stopped, tasklog.Set(id, tasklog.Canceled))
+			}
+		}
+	}
 	err := d.store(ctx, "deployed to", func(tx *db.Tx) error {
+		if err := tasklog.Append(ctx, tx, d.fence, slices.Clone(stopped)...); err != nil {
+			return err
+		}
 		return store.SetOwned(ctx, tx, d.deployment.Id, map[string]any{
 			"DeployedToMachineIds": append([]string{}, summary.DeployedTo...), "FailureEncountered": end.State == deployment.TaskFailed,
 		})

@@ -224,8 +224,8 @@ func TestStoredOnlyIsSaid(t *testing.T) {
 			step("B", "web", bash("echo done", nil), m{"Container": m{"Image": "debian:12", "FeedId": "feeds-builtin"}}),
 		)
 		version := w.release(nil)
-		e := w.deploy(version, m{"UseGuidedFailure": true})
-		e.want(t, "Success", `Step "A", Step "B": Container is stored, but this version does not act on it.`, `Step "A": Octopus.Action.Template.Id is stored`, "The deployment: UseGuidedFailure is stored")
+		e := w.deploy(version, m{"DebugMode": true})
+		e.want(t, "Success", `Step "A", Step "B": Container is stored, but this version does not act on it.`, `Step "A": Octopus.Action.Template.Id is stored`, "The deployment: DebugMode is stored")
 		if n := strings.Count(e.log, "is stored, but"); n != 3 {
 			t.Errorf("%d lines of what is stored only\n%s", n, e.log)
 		}

@@ -69,6 +69,8 @@ type world struct {
 	server                               *httptest.Server
 	environment, project, process, group string
 	releases                             int
+	start                                func(name string) *cluster.Node
+	nodes                                map[string]*cluster.Node // that run
 }
 
 const key = "API-ENGINETESTS0123456789"
@@ -109,21 +111,29 @@ func newWorld(t *testing.T, d *db.DB) *world {
 	w.server = httptest.NewServer(handler)
 	self, err := os.Executable()
 	must(t, err)
-	carry := &engine.Engine{
-		DB: d, Blobs: blobs, Hub: w.hub, Ring: ring, Packages: packages, Log: log, Node: "n1", Work: filepath.Join(w.dir, "server"), Supervise: []string{self, "supervise"},
+	w.nodes = map[string]*cluster.Node{}
+	w.start = func(name string) *cluster.Node {
+		carry := &engine.Engine{
+			DB: d, Blobs: blobs, Hub: w.hub, Ring: ring, Packages: packages, Log: log, Node: name, Work: filepath.Join(w.dir, "server", name), Supervise: []string{self, "supervise"},
+		}
+		node, err := cluster.Start(t.Context(), d, cluster.Config{
+			Name: name, DataDir: filepath.Join(w.dir, "node", name), Cap: 5, Version: api.Version, Handlers: carry.Handlers(), OnEnd: use.TaskEnded, Timing: cluster.FastTiming, Log: log,
+		})
+		must(t, err)
+		w.nodes[name] = node
+		return node
 	}
 	comms, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	background, stop := context.WithCancel(context.Background())
 	var loops sync.WaitGroup
 	loops.Go(func() { _ = w.hub.Serve(background, comms) })
-	node, err := cluster.Start(t.Context(), d, cluster.Config{
-		Name: "n1", DataDir: filepath.Join(w.dir, "node"), Cap: 5, Version: api.Version, Handlers: carry.Handlers(), OnEnd: use.TaskEnded, Timing: cluster.FastTiming, Log: log,
-	})
-	must(t, err)
+	w.start("n1")
 	t.Cleanup(func() {
-		if err := node.Stop(context.Background()); err != nil {
-			t.Error(err)
+		for _, node := range w.nodes {
+			if err := node.Stop(context.Background()); err != nil {
+				t.Error(err)
+			}
 		}
 		stop()
 		comms.Close()

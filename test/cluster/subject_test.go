@@ -79,6 +79,7 @@ func newSubject(t *testing.T, engine db.Engine) *subject {
 			"Octopus.Action.EnabledFeatures": "Octopus.Features.SubstituteInFiles", "Octopus.Action.SubstituteInFiles.TargetFiles": "app.conf",
 		}),
 		scriptStep("Count", "app", s.fill(countScript)),
+		{"Name": "Approve", "Properties": object{}, "Actions": []object{{"Name": "Approve", "ActionType": "Octopus.Manual", "Properties": object{}}}},
 		scriptStep("Report", "", s.fill(serverScript)),
 	}, []object{
 		{"Name": "Greeting", "Value": "Hello"},
@@ -146,6 +147,15 @@ func (s *subject) check(t *testing.T, id, version string, mayInterrupt bool) (wh
 		fail("the script on the server was interrupted, though it cannot have started")
 	case !whole && (end.State != "Failed" || !strings.Contains(end.ErrorMessage, "Report")):
 		fail("interrupted, but %s: %s", end.State, end.ErrorMessage)
+	}
+
+	for _, once := range []string{"Waiting for a person: Approve.", "answered: Proceed. said by the test"} {
+		if n := strings.Count(raw, once); n != 1 {
+			fail("%q is in the log %d times", once, n)
+		}
+	}
+	if end.HasPendingInterruptions {
+		fail("something is still asked")
 	}
 
 	report := s.witness(id, "server")
