@@ -12,9 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -23,8 +21,23 @@ import (
 // Options are the command's flags.
 type Options struct {
 	Data   string // folder of everything this makes
-	Listen string // wanted address of the node; the next free port is taken when it is busy
+	Listen string // wanted address of the node, or of the balancer before several; the next free port is taken when it is busy
 	Exit   bool   // stop after the deployments
+	Nodes  int    // how many; 1 on an embedded database, more on PostgreSQL where it is installed
+	SQLite bool   // several nodes on one SQLite file even where PostgreSQL is installed
+	Kill   bool   // kill -9 the node that runs a deployment, without asking
+}
+
+func (o Options) check() error {
+	switch {
+	case o.Nodes < 1 || o.Nodes > 9:
+		return fmt.Errorf("--nodes must be 1 to 9, not %d", o.Nodes)
+	case o.Nodes == 1 && o.Kill:
+		return errors.New("--kill needs another node that goes on: add --nodes 3")
+	case o.Nodes == 1 && o.SQLite:
+		return errors.New("--sqlite is for several nodes; one node is always on SQLite")
+	}
+	return nil
 }
 
 // ErrFailed is a deployment that did not end well; the log above says why.
@@ -37,11 +50,16 @@ type show struct {
 	client
 	octavo, agent string // the programs
 	comms         string // where polling agents call
-	processes     []*exec.Cmd
+	processes     []*process
+	nodes         []*node // when there are several
+	balancers     []*Balancer
 }
 
 // Run does it all and, unless Exit is set, stays up until ctx ends.
 func Run(ctx context.Context, options Options) error {
+	if err := options.check(); err != nil {
+		return err
+	}
 	data, err := filepath.Abs(options.Data)
 	if err != nil {
 		return err
@@ -61,23 +79,38 @@ func Run(ctx context.Context, options Options) error {
 }
 
 func (s *show) run(ctx context.Context) error {
+	bin, postgres := filepath.Join(s.Data, "bin"), ""
+	on := "one node, embedded database"
+	if s.Nodes > 1 {
+		// Each database has its own folder, since blobs and master key belong to it.
+		on = fmt.Sprintf("%d nodes on PostgreSQL", s.Nodes)
+		if postgres = initdb(); postgres == "" || s.SQLite {
+			postgres, on = "", fmt.Sprintf("%d nodes on one SQLite file: for showing, not for production", s.Nodes)
+			s.Data = filepath.Join(s.Data, "nodes-on-sqlite")
+		} else {
+			s.Data = filepath.Join(s.Data, "nodes-on-postgres")
+		}
+	}
 	if err := os.MkdirAll(filepath.Join(s.Data, "logs"), 0o700); err != nil {
 		return err
 	}
-	fmt.Fprintf(s, "%s  one node, embedded database, data in %s\n\n", s.paint(bold, "Octavo quickstart"), s.Data)
+	fmt.Fprintf(s, "%s  %s, data in %s\n\n", s.paint(bold, "Octavo quickstart"), on, s.Data)
 
 	since := time.Now()
 	var err error
-	if s.octavo, s.agent, err = binaries(filepath.Join(s.Data, "bin")); err != nil {
+	if s.octavo, s.agent, err = binaries(bin); err != nil {
 		return err
 	}
 	s.done("binaries", "octavo and octavo-agent", since)
 
-	since = time.Now()
-	if err := s.startNode(ctx); err != nil {
+	if s.Nodes > 1 {
+		err = s.startNodes(ctx, postgres)
+	} else {
+		err = s.startNode(ctx)
+	}
+	if err != nil {
 		return err
 	}
-	s.done("node", s.url, since)
 
 	p, err := s.configure(ctx)
 	if err != nil {
@@ -88,15 +121,28 @@ func (s *show) run(ctx context.Context) error {
 	if err := s.startAgents(ctx); err != nil {
 		return err
 	}
-	s.done("agents", "listening-agent (the node calls it), polling-agent (it calls the node)", since)
+	if s.Nodes > 1 {
+		s.done("agents", "listening-agent (every node calls it), polling-agent (it calls the balancer's one address)", since)
+	} else {
+		s.done("agents", "listening-agent (the node calls it), polling-agent (it calls the node)", since)
+	}
 
 	version, err := s.publish(ctx, p)
 	if err != nil {
 		return err
 	}
 	var said []string
-	for _, environment := range []string{"Development", "Production"} {
+	environments := []string{"Development", "Production"}
+	if s.Nodes > 1 {
+		environments = environments[:1] // what comes next is the point
+	}
+	for _, environment := range environments {
 		if said, err = s.deploy(ctx, p, version, environment); err != nil {
+			return err
+		}
+	}
+	if s.Nodes > 1 {
+		if err := s.outlive(ctx, p); err != nil {
 			return err
 		}
 	}
@@ -104,8 +150,8 @@ func (s *show) run(ctx context.Context) error {
 	return nil
 }
 
-// startNode starts the server, with an administrator whose key lies in the data folder.
-func (s *show) startNode(ctx context.Context) error {
+// admin makes the database and an administrator whose key lies in the data folder.
+func (s *show) admin(ctx context.Context, database string) error {
 	keyFile := filepath.Join(s.Data, "quickstart.key")
 	key, err := os.ReadFile(keyFile)
 	if errors.Is(err, os.ErrNotExist) {
@@ -116,37 +162,53 @@ func (s *show) startNode(ctx context.Context) error {
 		return err
 	}
 	s.key = strings.TrimSpace(string(key))
+	admin := exec.CommandContext(ctx, s.octavo, "admin", "--database", database, "--master-key-file", filepath.Join(s.Data, "master.key"), "--username", "admin")
+	admin.Env = append(os.Environ(), "OCTAVO_API_KEY="+s.key) // not among the arguments, which others may see
+	if out, err := admin.CombinedOutput(); err != nil {
+		return fmt.Errorf("octavo admin: %w\n%s", err, out)
+	}
+	return nil
+}
 
+// arguments are those that every node has.
+func (s *show) arguments(database string) []string {
+	return []string{"--database", database, "--blobs", filepath.Join(s.Data, "blobs"), "--master-key-file", filepath.Join(s.Data, "master.key"), "--tools", filepath.Join(s.Data, "tools")}
+}
+
+// told says so when the wanted address was taken.
+func (s *show) told(listen string) {
+	if listen != s.Listen {
+		fmt.Fprintf(s, "  %s %s is taken; using %s\n", s.paint(yellow, "!"), s.Listen, listen)
+	}
+}
+
+// startNode starts the only node.
+func (s *show) startNode(ctx context.Context) error {
+	since := time.Now()
+	database := filepath.Join(s.Data, "octavo.db")
+	if err := s.admin(ctx, database); err != nil {
+		return err
+	}
 	listen, err := freeAddress(s.Listen)
 	if err != nil {
 		return err
 	}
-	if listen != s.Listen {
-		fmt.Fprintf(s, "  %s %s is taken; using %s\n", s.paint(yellow, "!"), s.Listen, listen)
-	}
+	s.told(listen)
 	s.comms, err = freeAddress("127.0.0.1:10943")
 	if err != nil {
 		return err
 	}
 	s.url = "http://" + listen
-	database := filepath.Join(s.Data, "octavo.db")
-	masterKey := filepath.Join(s.Data, "master.key")
-	admin := exec.CommandContext(ctx, s.octavo, "admin", "--database", database, "--master-key-file", masterKey, "--username", "admin")
-	admin.Env = append(os.Environ(), "OCTAVO_API_KEY="+s.key) // not among the arguments, which others may see
-	if out, err := admin.CombinedOutput(); err != nil {
-		return fmt.Errorf("octavo admin: %w\n%s", err, out)
-	}
-	if err := s.start("node", s.octavo, "server", "run", "--database", database, "--blobs", filepath.Join(s.Data, "blobs"), "--data", s.Data,
-		"--listen", listen, "--comms-listen", s.comms, "--node-name", "quickstart", "--master-key-file", masterKey, "--tools", filepath.Join(s.Data, "tools")); err != nil {
+	arguments := append([]string{"server", "run"}, s.arguments(database)...)
+	p, err := s.start("node", exec.Command(s.octavo, append(arguments, "--data", s.Data, "--listen", listen, "--comms-listen", s.comms, "--node-name", "quickstart")...))
+	if err != nil {
 		return err
 	}
-	return s.wait(ctx, "the node", func() bool {
-		response, err := http.Get(s.url + "/api")
-		if err == nil {
-			response.Body.Close()
-		}
-		return err == nil && response.StatusCode == http.StatusOK
-	})
+	if err := s.wait(ctx, p, "the node", func() bool { return answers(s.url + "/api") }); err != nil {
+		return err
+	}
+	s.done("node", s.url, since)
+	return nil
 }
 
 // configure makes environments, lifecycle, project, variables and process through the REST API.
@@ -176,17 +238,22 @@ func (s *show) configure(ctx context.Context) (project object, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.setVariables(ctx, project, environments); err != nil {
+	if err := s.setVariables(ctx, project, []object{
+		{"Name": "ListenAddress", "Value": "0.0.0.0:8080"},
+		{"Name": "LogLevel", "Value": "info"},
+		{"Name": "LogLevel", "Value": "debug", "Scope": object{"Environment": environments[:1]}},
+		{"Name": "LicenceKey", "Value": "not-for-anybodys-eyes", "IsSensitive": true, "Type": "Sensitive"},
+	}); err != nil {
 		return nil, err
 	}
-	if err := s.setProcess(ctx, project); err != nil {
+	if err := s.setProcess(ctx, project, steps()); err != nil {
 		return nil, err
 	}
 	s.done("project", `"Octavo": two steps, two environments, one lifecycle`, since)
 	return project, nil
 }
 
-func (s *show) setVariables(ctx context.Context, project object, environments []string) error {
+func (s *show) setVariables(ctx context.Context, project object, variables []object) error {
 	path := "/api/Spaces-1/variables/" + project.text("VariableSetId")
 	var set object
 	if err := s.call(ctx, "GET", path, nil, &set); err != nil {
@@ -195,12 +262,7 @@ func (s *show) setVariables(ctx context.Context, project object, environments []
 	if have, _ := set["Variables"].([]any); len(have) > 0 {
 		return nil // made by an earlier run, and perhaps changed by the user since
 	}
-	set["Variables"] = []object{
-		{"Name": "ListenAddress", "Value": "0.0.0.0:8080"},
-		{"Name": "LogLevel", "Value": "info"},
-		{"Name": "LogLevel", "Value": "debug", "Scope": object{"Environment": environments[:1]}},
-		{"Name": "LicenceKey", "Value": "not-for-anybodys-eyes", "IsSensitive": true, "Type": "Sensitive"},
-	}
+	set["Variables"] = variables
 	return s.call(ctx, "PUT", path, set, nil)
 }
 
@@ -212,7 +274,7 @@ echo "A licence key came with the variables; the log hides it: $(get_octopusvari
 write_highlight "$dir/octavo says: $said"
 `
 
-func (s *show) setProcess(ctx context.Context, project object) error {
+func (s *show) setProcess(ctx context.Context, project object, steps []object) error {
 	path := "/api/Spaces-1/deploymentprocesses/" + project.text("DeploymentProcessId")
 	var process object
 	if err := s.call(ctx, "GET", path, nil, &process); err != nil {
@@ -221,8 +283,14 @@ func (s *show) setProcess(ctx context.Context, project object) error {
 	if have, _ := process["Steps"].([]any); len(have) > 0 {
 		return nil
 	}
+	process["Steps"] = steps
+	return s.call(ctx, "PUT", path, process, nil)
+}
+
+// steps install the package and run what was installed.
+func steps() []object {
 	packageID := fmt.Sprintf("octavo-%s-%s", runtime.GOOS, runtime.GOARCH)
-	process["Steps"] = []object{
+	return []object{
 		{
 			"Name": "Install Octavo", "Properties": object{"Octopus.Action.TargetRoles": "octavo-host"},
 			"Actions": []object{{
@@ -236,18 +304,22 @@ func (s *show) setProcess(ctx context.Context, project object) error {
 				},
 			}},
 		},
-		{
-			"Name": "Check", "Properties": object{"Octopus.Action.TargetRoles": "octavo-host"},
-			"Actions": []object{{
-				"Name": "Check", "ActionType": "Octopus.Script",
-				"Properties": object{
-					"Octopus.Action.RunOnServer": "False", "Octopus.Action.Script.ScriptSource": "Inline",
-					"Octopus.Action.Script.Syntax": "Bash", "Octopus.Action.Script.ScriptBody": checkScript,
-				},
-			}},
-		},
+		scriptStep("Check", checkScript),
 	}
-	return s.call(ctx, "PUT", path, process, nil)
+}
+
+// scriptStep is a Bash step on both agents.
+func scriptStep(name, body string) object {
+	return object{
+		"Name": name, "Properties": object{"Octopus.Action.TargetRoles": "octavo-host"},
+		"Actions": []object{{
+			"Name": name, "ActionType": "Octopus.Script",
+			"Properties": object{
+				"Octopus.Action.RunOnServer": "False", "Octopus.Action.Script.ScriptSource": "Inline",
+				"Octopus.Action.Script.Syntax": "Bash", "Octopus.Action.Script.ScriptBody": body,
+			},
+		}},
+	}
 }
 
 // startAgents makes two agents with the agent's own commands, and registers and starts them.
@@ -279,15 +351,15 @@ func (s *show) startAgents(ctx context.Context) error {
 				return fmt.Errorf("octavo-agent %s: %w\n%s", arguments[0], err, out)
 			}
 		}
-		if err := s.start(name, s.agent, "run", "--data", data); err != nil {
+		if _, err := s.start(name, exec.Command(s.agent, "run", "--data", data)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// publish packs and uploads the next version, and makes a release of it.
-func (s *show) publish(ctx context.Context, project object) (version string, err error) {
+// nextVersion is that of a project's next release.
+func (s *show) nextVersion(ctx context.Context, project object) (version string, err error) {
 	var template struct{ NextVersionIncrement string }
 	if err := s.call(ctx, "GET", "/api/Spaces-1/deploymentprocesses/"+project.text("DeploymentProcessId")+"/template", nil, &template); err != nil {
 		return "", err
@@ -300,7 +372,14 @@ func (s *show) publish(ctx context.Context, project object) (version string, err
 	if page.TotalResults == 0 {
 		version = "1.0.0"
 	}
+	return version, nil
+}
 
+// publish packs and uploads the next version, and makes a release of it.
+func (s *show) publish(ctx context.Context, project object) (version string, err error) {
+	if version, err = s.nextVersion(ctx, project); err != nil {
+		return "", err
+	}
 	since := time.Now()
 	archives := filepath.Join(s.Data, "packages")
 	if err := os.MkdirAll(archives, 0o755); err != nil {
@@ -325,31 +404,45 @@ func (s *show) publish(ctx context.Context, project object) (version string, err
 	s.done("package", fmt.Sprintf("%s, %.1f MB, uploaded", filepath.Base(file), float64(info.Size())/1e6), since)
 
 	since = time.Now()
-	var release struct{ ReleaseVersion string }
-	if err := s.call(ctx, "POST", "/api/Spaces-1/releases/create/v1", object{
-		"SpaceIdOrName": "Spaces-1", "ProjectName": "Octavo", "ReleaseVersion": version, "PackageVersion": version, "IgnoreIfAlreadyExists": true,
-	}, &release); err != nil {
-		return "", fmt.Errorf("create release %s: %w", version, err)
+	if err := s.release(ctx, object{"ProjectName": "Octavo", "ReleaseVersion": version, "PackageVersion": version}); err != nil {
+		return "", err
 	}
-	s.done("release", release.ReleaseVersion, since)
-	return release.ReleaseVersion, nil
+	s.done("release", version, since)
+	return version, nil
 }
 
-// deploy starts one deployment and prints its log to the end; it gives what the steps highlighted.
-func (s *show) deploy(ctx context.Context, project object, version, environment string) (said []string, err error) {
-	since := time.Now()
+// release makes a release.
+func (s *show) release(ctx context.Context, of object) error {
+	of["SpaceIdOrName"], of["IgnoreIfAlreadyExists"] = "Spaces-1", true
+	if err := s.call(ctx, "POST", "/api/Spaces-1/releases/create/v1", of, nil); err != nil {
+		return fmt.Errorf("create release %s of %s: %w", of.text("ReleaseVersion"), of.text("ProjectName"), err)
+	}
+	return nil
+}
+
+// ask asks for a deployment and gives its task.
+func (s *show) ask(ctx context.Context, project object, version, environment string) (task string, err error) {
 	var made struct {
 		DeploymentServerTasks []struct{ DeploymentID, ServerTaskID string }
 	}
 	if err := s.call(ctx, "POST", "/api/Spaces-1/deployments/create/untenanted/v1", object{
 		"SpaceIdOrName": "Spaces-1", "ProjectName": project["Name"], "ReleaseVersion": version, "EnvironmentNames": []string{environment},
 	}, &made); err != nil {
-		return nil, fmt.Errorf("deploy to %s: %w", environment, err)
+		return "", fmt.Errorf("deploy to %s: %w", environment, err)
 	}
 	if len(made.DeploymentServerTasks) != 1 {
-		return nil, fmt.Errorf("deploy to %s: the server made %d tasks", environment, len(made.DeploymentServerTasks))
+		return "", fmt.Errorf("deploy to %s: the server made %d tasks", environment, len(made.DeploymentServerTasks))
 	}
-	task := made.DeploymentServerTasks[0].ServerTaskID
+	return made.DeploymentServerTasks[0].ServerTaskID, nil
+}
+
+// deploy starts one deployment and prints its log to the end; it gives what the steps highlighted.
+func (s *show) deploy(ctx context.Context, project object, version, environment string) (said []string, err error) {
+	since := time.Now()
+	task, err := s.ask(ctx, project, version, environment)
+	if err != nil {
+		return nil, err
+	}
 	fmt.Fprintf(s, "\n%s %s\n", s.paint(bold, fmt.Sprintf("Deploying Octavo %s to %s", version, environment)), s.paint(dim, task))
 	state, said, err := s.follow(ctx, &s.client, task)
 	if err != nil {
@@ -370,6 +463,10 @@ func (s *show) next(version string, said []string) {
 	for _, line := range said {
 		fmt.Fprintf(&installed, "  Installed  %s\n", line)
 	}
+	again := ""
+	if s.Nodes > 1 {
+		again = "             kill -9 any node: this address goes on answering, and what the node ran goes on\n"
+	}
 	fmt.Fprintf(s, `
 %s
   Server     %s
@@ -377,81 +474,5 @@ func (s *show) next(version string, said []string) {
 %s  Next       curl -H "X-Octopus-ApiKey: $(cat %s)" %s/api/Spaces-1/tasks
              curl -H "X-Octopus-ApiKey: $(cat %s)" %s/api/Spaces-1/projects/octavo/releases/%s
              curl %s/api/swagger.json
-`, s.paint(bold, "What is where"), s.url, key, installed.String(), key, s.url, key, s.url, version, s.url)
-}
-
-// start runs a program of ours beside us; its own words go to a file.
-func (s *show) start(name, program string, arguments ...string) error {
-	log, err := os.OpenFile(filepath.Join(s.Data, "logs", name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	process := exec.Command(program, arguments...)
-	process.Stdout, process.Stderr = log, log
-	process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is ours to pass on, in the right order
-	if err := process.Start(); err != nil {
-		return fmt.Errorf("start %s: %w", name, err)
-	}
-	s.processes = append(s.processes, process)
-	return nil
-}
-
-// wait polls until a started program is ready, or has died.
-func (s *show) wait(ctx context.Context, what string, ready func() bool) error {
-	process := s.processes[len(s.processes)-1]
-	deadline := time.Now().Add(60 * time.Second)
-	for !ready() {
-		if process.Process.Signal(syscall.Signal(0)) != nil || time.Now().After(deadline) || exited(process) {
-			return fmt.Errorf("%s did not start; its last words are in %s", what, filepath.Join(s.Data, "logs"))
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-	return nil
-}
-
-// exited reaps a dead child without waiting for a living one.
-func exited(process *exec.Cmd) bool {
-	var status syscall.WaitStatus
-	pid, err := syscall.Wait4(process.Process.Pid, &status, syscall.WNOHANG, nil)
-	return err == nil && pid == process.Process.Pid
-}
-
-// stop ends the agents, then the node.
-func (s *show) stop() {
-	for i := len(s.processes) - 1; i >= 0; i-- {
-		process := s.processes[i]
-		_ = process.Process.Signal(syscall.SIGTERM) // it may be gone already
-		ended := make(chan struct{})
-		go func() { _ = process.Wait(); close(ended) }()
-		select {
-		case <-ended:
-		case <-time.After(15 * time.Second):
-			_ = process.Process.Kill()
-			<-ended
-		}
-	}
-}
-
-// freeAddress is the wanted one or, if that port is taken, the next free one.
-func freeAddress(wanted string) (string, error) {
-	host, port, err := net.SplitHostPort(wanted)
-	if err != nil {
-		return "", fmt.Errorf("%q is not host:port", wanted)
-	}
-	n, err := strconv.Atoi(port)
-	if err != nil {
-		return "", fmt.Errorf("%q is not host:port", wanted)
-	}
-	for try := range 100 {
-		address := net.JoinHostPort(host, strconv.Itoa(n+try))
-		if listener, err := net.Listen("tcp", address); err == nil {
-			return address, listener.Close()
-		}
-	}
-	return "", fmt.Errorf("no free port from %s on", wanted)
+%s`, s.paint(bold, "What is where"), s.url, key, installed.String(), key, s.url, key, s.url, version, s.url, again)
 }
