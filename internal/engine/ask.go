@@ -95,8 +95,10 @@ func (d *walk) hear(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.ending.Lock()
-	defer d.ending.Unlock()
+	if err := d.ending.enter(ctx); err != nil {
+		return err
+	}
+	defer d.ending.leave()
 	after := d.snapshot()
 	var changed []deployment.Run
 	var lines []tasklog.Entry
@@ -183,8 +185,10 @@ func (d *walk) storeApproval(ctx context.Context, tx *db.Tx, run deployment.Run,
 
 // withdraw takes back what is asked, because the task is being cancelled (deployments.md I14).
 func (d *walk) withdraw(ctx context.Context) error {
-	d.ending.Lock()
-	defer d.ending.Unlock()
+	if err := d.ending.enter(ctx); err != nil {
+		return err
+	}
+	defer d.ending.leave()
 	after := d.snapshot()
 	var changed []deployment.Run
 	for i := range after {

@@ -30,13 +30,13 @@ type walk struct {
 	mu       sync.Mutex
 	runs     []deployment.Run
 	statuses map[string]tasklog.Status // what the log tree shows, by activity
-	ending   sync.Mutex                // held while rows and statuses change
+	ending   gate                      // held while rows and statuses change
 	wake     chan struct{}
 }
 
 // deploy carries a deployment out, or goes on with one (deployments.md 3.9).
 func (e *Engine) deploy(ctx context.Context, w *work) (cluster.Outcome, error) {
-	d := &walk{work: w, statuses: map[string]tasklog.Status{}, wake: make(chan struct{}, 1)}
+	d := &walk{work: w, statuses: map[string]tasklog.Status{}, wake: make(chan struct{}, 1), ending: make(gate, 1)}
 	if err := d.begin(ctx); err != nil {
 		return nil, err
 	}
@@ -242,6 +242,20 @@ func (d *walk) orLost(ctx context.Context, err error) error {
 	return err
 }
 
+// gate lets one through at a time, and nobody waits longer than their context lives.
+type gate chan struct{}
+
+func (g gate) enter(ctx context.Context) error {
+	select {
+	case g <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (g gate) leave() { <-g }
+
 func (d *walk) snapshot() []deployment.Run {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -253,8 +267,10 @@ func (d *walk) apply(ctx context.Context, decision deployment.Decision) (started
 	if len(decision.Moves) == 0 {
 		return nil, nil
 	}
-	d.ending.Lock()
-	defer d.ending.Unlock()
+	if err := d.ending.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer d.ending.leave()
 	before := d.snapshot()
 	after := slices.Clone(before)
 	var lines []tasklog.Entry
@@ -419,8 +435,11 @@ func (d *walk) attempt(ctx context.Context, stop context.CancelCauseFunc, run de
 	if run.State != deployment.Succeeded && run.Text != "" {
 		lines = append(lines, tasklog.Line(d.activity(run.Place), tasklog.Error, run.Text))
 	}
-	d.ending.Lock() // one change of rows at a time, so that each sees the statuses that the one before wrote
-	defer d.ending.Unlock()
+	// One change of rows at a time, so that each sees the statuses that the one before wrote.
+	if d.ending.enter(ctx) != nil {
+		return // as above
+	}
+	defer d.ending.leave()
 	after := d.snapshot()
 	i := slices.IndexFunc(after, func(r deployment.Run) bool { return r.Place == run.Place && r.Attempt == run.Attempt })
 	after[i] = run
