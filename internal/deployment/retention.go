@@ -2,6 +2,7 @@ package deployment
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -97,7 +98,7 @@ func (r ReleaseRetention) count(release OldRelease, deployments []Past, counts m
 		channel = release.ChannelId
 	}
 	kept := false
-	var full []string
+	full := map[int]string{} // by phase
 	seen := map[int]bool{}
 	for _, p := range deployments {
 		policy, phase, ok := lifecycle.ReleaseRetention(p.EnvironmentId, r.Environments, r.Space)
@@ -110,14 +111,18 @@ func (r ReleaseRetention) count(release OldRelease, deployments []Past, counts m
 			counts[key]++
 			kept = true
 		} else {
-			full = append(full, "phase "+lifecycle.Resolve(r.Environments)[phase].Name+" keeps "+keeps(policy, days))
+			full[phase] = "phase " + lifecycle.Resolve(r.Environments)[phase].Name + " keeps " + keeps(policy, days)
 		}
 	}
 	switch {
 	case kept:
 		return KeptByPolicy, false
-	case full != nil:
-		return "deployed, and " + strings.Join(full, "; "), true
+	case len(full) > 0:
+		var why []string
+		for _, phase := range slices.Sorted(maps.Keys(full)) {
+			why = append(why, full[phase])
+		}
+		return "deployed, and " + strings.Join(why, "; "), true
 	}
 	key, policy := counter{lifecycle, -1, channel}, lifecycle.Own(r.Space)
 	if policy.Room(counts[key], days) {
