@@ -20,7 +20,7 @@ func Labels(member string, words []string) ([]string, error) {
 	out := []string{}
 	for _, w := range words {
 		if !id.IsLabel(w) {
-			return nil, fault.InvalidField(member, "%q is no label. A label is one word of letters, digits and . _ - = / : such as gpu or zone=eu.", w)
+			return nil, fault.InvalidField(member, "%q is no label. %s", w, id.LabelForm)
 		}
 		out = append(out, w)
 	}

@@ -161,7 +161,11 @@ func (f Filter) predicate() predicate {
 	p.in("t.turn", f.Turns)
 	p.contains("t.search", f.Description)
 	p.contains("t.search", f.PartialName)
-	p.flag("coalesce(q.interruptions, '') <> ''", f.HasPendingInterruptions)
+	if f.HasPendingInterruptions != nil && *f.HasPendingInterruptions {
+		p.add("q.interruptions <> ''") // as its index has it
+	} else {
+		p.flag("coalesce(q.interruptions, '') <> ''", f.HasPendingInterruptions)
+	}
 	p.flag("coalesce(q.warnings, t.warnings) OR t.state IN ('Failed', 'TimedOut')", f.HasWarningsOrErrors)
 	p.between("t.queue_time", f.FromQueue, f.ToQueue)
 	p.between("coalesce(q.started, t.started)", f.FromStart, f.ToStart)

@@ -214,10 +214,14 @@ func end(ctx context.Context, tx *db.Tx, task, turn string, state State, reason,
 	var started sql.NullInt64
 	var warnings bool
 	var lines int64
-	err := tx.QueryRowContext(ctx, "DELETE FROM queue"+where+" RETURNING node, started, warnings, log_lines", args...).
-		Scan(&node, &started, &warnings, &lines)
+	var why string
+	err := tx.QueryRowContext(ctx, "DELETE FROM queue"+where+" RETURNING node, started, warnings, log_lines, reason", args...).
+		Scan(&node, &started, &warnings, &lines, &why)
 	if err != nil {
 		return fencedIfNone(err)
+	}
+	if state == Canceled && why != "" {
+		reason = strings.TrimSpace(why + " " + reason)
 	}
 	if _, err := tx.ExecContext(ctx, `UPDATE task SET state = $2, error = $3, node = $4, started = $5, warnings = $6, log_lines = $7, ended = $8, updated = $8
 		WHERE id = $1 AND state = 'live'`, task, state, reason, node, started, warnings, lines, tx.Ms()); err != nil {
@@ -309,9 +313,9 @@ func Cancel(ctx context.Context, tx *db.Tx, task, reason string) (Task, error) {
 	}
 	var node string
 	var state State
-	err = tx.QueryRowContext(ctx, `UPDATE queue SET cancel = TRUE, updated = $2, state = CASE WHEN state = 'waiting' THEN 'released' ELSE state END,
+	err = tx.QueryRowContext(ctx, `UPDATE queue SET cancel = TRUE, updated = $2, reason = CASE WHEN cancel THEN reason ELSE $4 END, state = CASE WHEN state = 'waiting' THEN 'released' ELSE state END,
 			head = head OR (state = 'waiting' AND NOT EXISTS (SELECT 1 FROM queue a WHERE a.turn = $3 AND a.head))
-		WHERE task = $1 RETURNING node, state`, task, tx.Ms(), turn).Scan(&node, &state)
+		WHERE task = $1 RETURNING node, state`, task, tx.Ms(), turn, reason).Scan(&node, &state)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return Task{}, err
 	}

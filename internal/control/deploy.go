@@ -212,7 +212,11 @@ func (c *Control) deploy(ctx context.Context, tx *db.Tx, p project.Project, r re
 	if err != nil {
 		return DeploymentTask{}, err
 	}
-	request, err := c.request(ctx, tx, p, r, e, process, machines, n)
+	settings, err := store.View[project.DeploymentSettings](ctx, tx, settingsID(p.Id))
+	if err != nil {
+		return DeploymentTask{}, err
+	}
+	request, err := c.request(ctx, tx, p, settings, r, e, process, machines, n)
 	if err != nil {
 		return DeploymentTask{}, err
 	}
@@ -230,9 +234,13 @@ func (c *Control) deploy(ctx context.Context, tx *db.Tx, p project.Project, r re
 	if err != nil {
 		return DeploymentTask{}, err
 	}
+	turn, err := turnOf(ctx, tx, p, r, e, request)
+	if err != nil {
+		return DeploymentTask{}, err
+	}
 	push := cluster.NewTask{
 		SpaceId: p.SpaceId, Kind: Deploy, Description: fmt.Sprintf("Deploy %s release %s to %s", p.Name, r.Version, e.Name), Arguments: map[string]any{"DeploymentId": id},
-		Turn: turn(p.Id, e.Id, ""), Priority: priority, ProjectId: p.Id, EnvironmentId: e.Id,
+		Turn: turn, Priority: priority, Labels: labelsOf(p, e), ProjectId: p.Id, EnvironmentId: e.Id,
 	}
 	if request.QueueTime != nil {
 		push.QueueTime = request.QueueTime.Time
@@ -259,6 +267,9 @@ func (c *Control) deploy(ctx context.Context, tx *db.Tx, p project.Project, r re
 	if _, err := c.insert(ctx, tx, Deployments, p.SpaceId, o, ""); err != nil {
 		return DeploymentTask{}, err
 	}
+	if err := supersede(ctx, tx, settings, t, request); err != nil {
+		return DeploymentTask{}, err
+	}
 	return DeploymentTask{id, t.Id}, Event(ctx, tx, p.SpaceId, "DeploymentQueued", t.Description+" was queued", id, p.Id, r.Id, e.Id, t.Id, r.ChannelId)
 }
 
@@ -276,13 +287,8 @@ func retentionOnTargets(ctx context.Context, tx *db.Tx, p project.Project, r rel
 	return &policy, nil
 }
 
-// turn is what deployments of a project to an environment, for a tenant, exclude each other by (behaviour.md).
-func turn(projectID, environmentID, tenantID string) string {
-	return projectID + "/" + environmentID + "/" + tenantID
-}
-
 // request turns names into ids and settings into decisions.
-func (c *Control) request(ctx context.Context, tx *db.Tx, p project.Project, r release.Release, e environment.Environment, process project.Process, machines []machine.Machine, n NewDeployments) (deployment.Request, error) {
+func (c *Control) request(ctx context.Context, tx *db.Tx, p project.Project, settings project.DeploymentSettings, r release.Release, e environment.Environment, process project.Process, machines []machine.Machine, n NewDeployments) (deployment.Request, error) {
 	a := access.From(ctx)
 	q := deployment.Request{
 		ProjectId: p.Id, EnvironmentId: e.Id, Name: "Deploy to " + e.Name, Created: resource.Time{Time: tx.Now}, DeployedBy: a.Username, DeployedById: a.UserId, ManifestVariableSetId: r.ProjectVariableSetSnapshotId,
@@ -291,10 +297,6 @@ func (c *Control) request(ctx context.Context, tx *db.Tx, p project.Project, r r
 		FormValues: resource.Properties{},
 	}
 	err := q.CheckTimes(tx.Now)
-	if err != nil {
-		return q, err
-	}
-	settings, err := store.View[project.DeploymentSettings](ctx, tx, settingsID(p.Id))
 	if err != nil {
 		return q, err
 	}

@@ -120,7 +120,15 @@ func (c *Control) TaskEnded(ctx context.Context, tx *db.Tx, t cluster.Task) erro
 	if err := json.Unmarshal(t.Arguments, &arguments); err != nil {
 		return fmt.Errorf("arguments of %s: %w", t.Id, err)
 	}
-	return c.deploymentSucceeded(access.With(ctx, access.System), tx, arguments.DeploymentId)
+	ctx = access.With(ctx, access.System)
+	q, err := requestOf(ctx, tx, t)
+	if err != nil {
+		return err
+	}
+	if err := supersedeWaiting(ctx, tx, t, q); err != nil {
+		return err
+	}
+	return c.deploymentSucceeded(ctx, tx, arguments.DeploymentId)
 }
 
 // deploymentSucceeded starts what follows a successful deployment by itself; running it twice starts nothing twice.

@@ -95,6 +95,9 @@ func projectStored(ctx context.Context, tx *db.Tx, c *Change) error {
 	for name, v := range settingsOf(c.New) {
 		settings[name] = v
 	}
+	if c.Clone == "" {
+		settings["CancelQueuedTasks"], settings["CancelRunningTasks"] = true, true // for new projects (behaviour.md 2.6)
+	}
 	channels := []resource.Object{{"Name": "Default", "Description": "", "ProjectId": id, "IsDefault": true, "Type": "Lifecycle"}}
 	if c.Clone != "" {
 		original := c.New.Text("ClonedFromProjectId")

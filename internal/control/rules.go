@@ -58,7 +58,7 @@ func checkEnvironment(ctx context.Context, tx *db.Tx, c *Change) error {
 		}
 		c.New["SortOrder"] = number(last + 1)
 	}
-	return nil
+	return valid[environment.Environment](c)
 }
 
 // checkLifecycle gives phases their ids.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/octavo/octavo/internal/access"
+	"github.com/octavo/octavo/internal/cluster"
 	"github.com/octavo/octavo/internal/db"
 	"github.com/octavo/octavo/internal/environment"
 	"github.com/octavo/octavo/internal/fault"
@@ -43,6 +44,11 @@ func checkSpace(ctx context.Context, tx *db.Tx, c *Change) error {
 // spaceStored fills a new space with what each has from the start (rest-api.md 4).
 func spaceStored(ctx context.Context, tx *db.Tx, c *Change) error {
 	space := c.New.Text("Id")
+	if stop := c.New.Flag("TaskQueueStopped"); stop != (c.Old != nil && c.Old.Flag("TaskQueueStopped")) {
+		if err := cluster.SetSpaceStopped(ctx, tx, space, stop); err != nil {
+			return err
+		}
+	}
 	members := c.New["SpaceManagersTeamMembers"]
 	team := managersTeamID(space)
 	if c.Old != nil {
@@ -117,6 +123,9 @@ func spaceLeaving(ctx context.Context, tx *db.Tx, c *Change) error {
 		return fault.Invalidf("The space cannot be deleted while its task queue runs. Stop it first (TaskQueueStopped: true).")
 	}
 	if err := c.noLiveTask(ctx, tx, "space", space, c.Old.Text("Name")); err != nil {
+		return err
+	}
+	if err := cluster.SetSpaceStopped(ctx, tx, space, false); err != nil { // nothing is left to hold back
 		return err
 	}
 	c.Space = "" // the event is the server's: the space is gone

@@ -167,7 +167,7 @@ func TestMeeting(t *testing.T) {
 	m.Meet(Subject{"The lifecycle", &environment.Lifecycle{ReleaseRetentionPolicy: forever, Phases: []environment.Phase{{Name: "Test", ReleaseRetentionPolicy: days}}}})
 	m.Meet(Subject{"web1", machine.Machine{Endpoint: machine.Endpoint{CommunicationStyle: machine.StyleTentaclePassive, ProxyId: "Proxies-1"}}})
 	m.Meet(Subject{"The deployment", Deployment{Request: Request{UseGuidedFailure: true, DebugMode: true}}})
-	m.Variable("octopus.task.concurrencytag")
+	m.Variable("octopus.deployment.workerleasecap")
 	m.Variable("OctopusPrintVariables")
 	m.Variable("Colour")
 	var got []string
@@ -177,7 +177,7 @@ func TestMeeting(t *testing.T) {
 	}
 	want := []string{
 		`Step "A": Octopus.Action.Template.Id`, `Step "A", Step "B": Container`, `Step "B": the feature Octopus.Features.Nginx`, `The project: AutoCreateRelease`,
-		`Phase "Test": ReleaseRetentionPolicy`, `web1: Endpoint.ProxyId`, `The deployment: DebugMode`, `The project: the variable Octopus.Task.ConcurrencyTag`,
+		`Phase "Test": ReleaseRetentionPolicy`, `web1: Endpoint.ProxyId`, `The deployment: DebugMode`, `The project: the variable Octopus.Deployment.WorkerLeaseCap`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -94,7 +94,7 @@ var Compatibility = []*Part{
 	}},
 	stepProperties, actionProperties, features, steering,
 	{"Space", nil, []Member{
-		stored("TaskQueueStopped", "Tasks go on starting; it only has to be set before a space is deleted."),
+		acts("TaskQueueStopped", "Queued tasks of the space do not start; those that have begun go on. It has to be set before a space is deleted.", "api.TestStoppedSpace"),
 	}},
 	{"Lifecycle", reflect.TypeFor[environment.Lifecycle](), []Member{
 		acts("Name", "Refusals name it.", "api.TestLifecycleMembers"),
@@ -148,6 +148,7 @@ var Compatibility = []*Part{
 		shown("ClonedFromProjectId", "What it was made from."),
 		acts("AllowIgnoreChannelRules", "Without it, IgnoreChannelRules is refused (V12).", "api.TestChannelMembers"),
 		shown("ProjectTags", "For people who look for it."),
+		acts("NodeLabels", "Ours: its tasks run on nodes that have all of these labels.", "api.TestNodeLabelsRow35"),
 		stored("ExtensionSettings", "There are no extensions."),
 	}},
 	{"Persistence settings", reflect.TypeFor[project.PersistenceSettings](), []Member{
@@ -167,6 +168,8 @@ var Compatibility = []*Part{
 		stored("DeploymentChangesTemplate", "Deployments list no changes."),
 		acts("DefaultToSkipIfAlreadyInstalled", "The project's.", "engine.TestPackages"),
 		acts("ForcePackageDownload", "Packages are brought again even where they are.", "api.TestProjectMembers"),
+		acts("CancelQueuedTasks", "A new full deployment cancels queued ones of its project, environment and tenant.", "api.TestSuperseding"),
+		acts("CancelRunningTasks", "A full deployment that succeeds cancels older ones that wait for a person.", "api.TestSuperseding"),
 	}},
 	{"Connectivity policy of a project", reflect.TypeFor[project.ConnectivityPolicy](), []Member{
 		acts("SkipMachineBehavior", "Targets that cannot be reached leave the deployment (T7).", "deployment.TestVectors"),
@@ -402,7 +405,7 @@ var steering = &Part{"Variables that steer", nil, []Member{
 	acts("Octopus.Action.MaxParallelism", "How many steps and targets at once (P10).", "deployment.TestVectors"),
 	acts("Octopus.Acquire.MaxParallelism", "How many targets acquire at once.", "deployment.TestAcquireAtOnce"),
 	acts("OctopusBypassDeploymentMutex", "More than one script at once on a target (P11).", "deployment.TestInvariants"),
-	stored("Octopus.Task.ConcurrencyTag", "Tasks of one project and environment exclude one another."),
+	acts("Octopus.Task.ConcurrencyTag", "Deployments with the same tag exclude one another.", "api.TestConcurrencyTag"),
 	acts("Octopus.UseGuidedFailure", "It comes before what the deployment, the project and the environment say (I1).", "api.TestGuidedFailureIsDecided"),
 	acts("Octopus.Action.Package.SkipIfAlreadyInstalled", "What is installed is not installed again (G1).", "engine.TestPackages"),
 	acts("Octopus.Action.Package.RunScripts", "False: the package's own scripts do not run.", "convention.TestSwitches"),

@@ -12,6 +12,7 @@ type Environment struct {
 	UseGuidedFailure           bool
 	AllowDynamicInfrastructure bool
 	EnvironmentTags            []string
+	NodeLabels                 []string `json:",omitempty"` // ours: only nodes that have them all run tasks for it
 	ExtensionSettings          []ExtensionSettings
 }
 

@@ -5,7 +5,15 @@ import (
 	"strings"
 
 	"github.com/octavo/octavo/internal/fault"
+	"github.com/octavo/octavo/internal/resource"
 )
+
+// Validate refuses an environment that asks for labels no node can have.
+func (e *Environment) Validate() error {
+	var wrong fault.List
+	resource.CheckLabels(&wrong, "NodeLabels", e.NodeLabels)
+	return wrong.Err()
+}
 
 // Validate refuses a lifecycle whose phases or policies make no sense; everything that is wrong is said at once.
 func (l *Lifecycle) Validate() error {

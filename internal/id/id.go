@@ -24,6 +24,9 @@ func Split(id string) (prefix string, n int64, ok bool) {
 	return id[:i], n, true
 }
 
+// LabelForm says what IsLabel wants.
+const LabelForm = "A label is one word of letters, digits and . _ - = / : such as gpu or zone=eu."
+
 // IsLabel tells that a word can be a label, which nodes have and tasks may ask for: up to 100 letters, digits and . _ - = / :
 func IsLabel(word string) bool {
 	for _, r := range word {

@@ -45,6 +45,7 @@ type Project struct {
 	ClonedFromProjectId             string `json:",omitempty"`
 	AllowIgnoreChannelRules         bool
 	ProjectTags                     []string
+	NodeLabels                      []string `json:",omitempty"` // ours: only nodes that have them all run its tasks
 	ExtensionSettings               []ExtensionSettings
 }
 
@@ -59,6 +60,8 @@ type DeploymentSettings struct {
 	DeploymentChangesTemplate       string `json:",omitempty"`
 	DefaultToSkipIfAlreadyInstalled bool
 	ForcePackageDownload            bool
+	CancelQueuedTasks               bool // a new full deployment supersedes queued ones (behaviour.md 2.6)
+	CancelRunningTasks              bool // a success cancels older ones that wait for a person
 }
 
 // ProjectGroup sorts projects on the dashboard.

@@ -26,6 +26,7 @@ type Runbook struct {
 	RunRetentionPolicy         RunRetention
 	ForcePackageDownload       bool
 	RunbookTags                []string
+	NodeLabels                 []string `json:",omitempty"` // ours: only nodes that have them all run it
 }
 
 // RunRetention says how many runs of a runbook stay, per environment and tenant (deployments.md B8).

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/octavo/octavo/internal/fault"
+	"github.com/octavo/octavo/internal/resource"
 )
 
 // Validate refuses a project whose words nobody knows; everything that is wrong is said at once.
@@ -16,6 +17,7 @@ func (p *Project) Validate() error {
 	oneOf(&wrong, p.Name, "DefaultGuidedFailureMode", p.DefaultGuidedFailureMode, GuidedFailureFromEnvironment, GuidedFailureOff, GuidedFailureOn)
 	p.ProjectConnectivityPolicy.validate(&wrong, p.Name)
 	p.VersioningStrategy.validate(&wrong)
+	resource.CheckLabels(&wrong, "NodeLabels", p.NodeLabels)
 	return wrong.Err()
 }
 
@@ -71,6 +73,7 @@ func (r *Runbook) Validate() error {
 	oneOf(&wrong, r.Name, "EnvironmentScope", r.EnvironmentScope, ScopeAll, ScopeSpecified, ScopeFromProjectLifecycles)
 	oneOf(&wrong, r.Name, "DefaultGuidedFailureMode", r.DefaultGuidedFailureMode, GuidedFailureFromEnvironment, GuidedFailureOff, GuidedFailureOn)
 	r.ConnectivityPolicy.validate(&wrong, r.Name)
+	resource.CheckLabels(&wrong, "NodeLabels", r.NodeLabels)
 	return wrong.Err()
 }
 
