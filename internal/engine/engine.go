@@ -36,8 +36,10 @@ type Engine struct {
 // Handlers are the kinds of tasks we know, by their name on the wire.
 func (e *Engine) Handlers() map[string]cluster.Handler {
 	return map[string]cluster.Handler{
-		"Deploy": e.handle(e.deploy),
-		"Health": e.handle(e.health),
+		"Deploy":       e.handle(e.deploy),
+		KindHealth:     e.handle(e.health),
+		KindRetention:  e.handle(e.retention),
+		KindRepository: e.handle(e.checkRepository),
 	}
 }
 
