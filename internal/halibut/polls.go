@@ -152,7 +152,8 @@ func (p *Polls) Connected(subscription string) bool {
 	return q != nil && len(q.links) > 0
 }
 
-// recent is how long ago a link may have spoken that needs no other proof that it lives.
+// recent is how long ago a link may have spoken so that a further connection to this node casts no doubt on it: workers
+// make many at once.
 const recent = time.Second
 
 // Doubt has every idle link of an agent prove at once that it lives, because the agent was seen to connect elsewhere:
@@ -165,14 +166,14 @@ func (p *Polls) Doubt(subscription string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if q := p.queues[name]; q != nil {
-		q.doubt(nil)
+		q.doubt(0)
 	}
 }
 
-// doubt has all links but one prove that they live.
-func (q *pollQueue) doubt(but *pollLink) {
+// doubt has all links prove that they live which were silent for a while.
+func (q *pollQueue) doubt(silent time.Duration) {
 	for link := range q.links {
-		if link == but || time.Since(link.heard) < recent {
+		if time.Since(link.heard) < silent {
 			continue
 		}
 		select {
@@ -197,9 +198,9 @@ func (p *Polls) enter(name string, link *pollLink) *pollQueue {
 		if len(q.links) == 0 {
 			q.gone = make(chan struct{})
 		}
+		q.doubt(recent) // the agent may have lost the older ones
 		q.links[link] = true
 		link.heard = time.Now()
-		q.doubt(link) // the agent may have lost the older ones
 	}
 	return q
 }
@@ -260,7 +261,9 @@ func (p *Polls) exchange(ctx context.Context, link *pollLink, q *pollQueue) erro
 	if err == nil && next != nil {
 		err = p.deliver(link.conn, seen, next)
 	} else if err == nil {
+		limit := time.AfterFunc(patience, link.abort)
 		err = writeMessage(link, nullMessage)
+		limit.Stop()
 		if err == nil {
 			err = seen.await(link.conn, patience)
 		}

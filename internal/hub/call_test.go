@@ -231,7 +231,9 @@ func TestFenceIsCheckedWhenTaken(t *testing.T) {
 			_, err := a.echo(WithFence(soon(t), fence), "x")
 			lost <- err
 		}()
-		w.until("the call waits", func() bool { return w.count("SELECT count(*) FROM call WHERE task = 'ServerTasks-1' AND claim = 7") == 1 })
+		w.until("the call waits", func() bool {
+			return w.count("SELECT count(*) FROM call WHERE task = 'ServerTasks-1' AND claim = 7") == 1
+		})
 		w.exec("UPDATE queue SET claim = 8")
 		agent := newAgent("agent")
 		agent.polls(b)

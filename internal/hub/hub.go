@@ -106,6 +106,9 @@ func (h *Hub) Identity() *halibut.Identity { return h.identity }
 // agents that are connected here.
 func (h *Hub) Serve(ctx context.Context, listener net.Listener) error {
 	if err := h.readTrust(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
 		return err
 	}
 	accept := halibut.NewListener(halibut.ListenerConfig{Identity: h.identity, Authorize: h.authorize, Polls: h.polls, Timeouts: h.timeouts, Log: h.log})

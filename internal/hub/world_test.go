@@ -3,7 +3,9 @@ package hub
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/sha1" //nolint:gosec // the wire's hash of an upload
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -263,16 +265,29 @@ func (a *agent) services() *halibut.Services {
 	return s
 }
 
-// letters is a source without end and without repetition of pieces.
-type letters struct{ n int }
+// letters is a source without end, of which no two blocks are the same.
+type letters struct {
+	block []byte
+	at    int
+	n     uint64
+}
 
 func (l *letters) Read(p []byte) (int, error) {
-	for i := range p {
-		p[i] = byte(l.n>>16) + byte(l.n)
+	if l.at == len(l.block) {
+		l.block, l.at = append(l.block[:0], noise()...), 0
+		binary.LittleEndian.PutUint64(l.block, l.n)
 		l.n++
 	}
-	return len(p), nil
+	n := copy(p, l.block[l.at:])
+	l.at += n
+	return n, nil
 }
+
+var noise = sync.OnceValue(func() []byte {
+	b := make([]byte, 64<<10)
+	_, _ = rand.Read(b) // it never fails
+	return b
+})
 
 // polls starts a poller of a node and waits until the node holds its link.
 func (a *agent) polls(n *node) (stop func()) {
