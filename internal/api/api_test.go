@@ -170,7 +170,11 @@ func record(h http.Handler, q *http.Request) []byte {
 func startNode(c *client) {
 	c.t.Helper()
 	must(c.t, c.db.InTx(c.t.Context(), func(tx *db.Tx) error {
-		_, err := tx.ExecContext(c.t.Context(), `INSERT INTO node (name, machine, epoch, state, cap, draining, version, address, labels, registered) VALUES ('n1', 'm', 1, 'up', 5, FALSE, '1', '', '{}', $1)`, tx.Ms())
+		_, err := tx.ExecContext(c.t.Context(), `INSERT INTO node (name, machine, epoch, state, cap, draining, version, address, labels, registered) VALUES ('n1', 'm', 1, 'up', 5, FALSE, '1', '', '[]', $1)`, tx.Ms())
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(c.t.Context(), `INSERT INTO duty (name, next, started, ended, term, error, node, every) VALUES ('Sweep', $1, $1, $1, 1, '', 'n1', 1000)`, tx.Ms())
 		return err
 	}))
 }

@@ -135,7 +135,7 @@ func TestEveryReadFitsTheDocument(t *testing.T) {
 			"spaces": "Spaces-1", "teams": "teams-administrators", "environments": w.dev, "projectgroups": "ProjectGroups-1", "lifecycles": "Lifecycles-1", "projects": w.project, "deploymentprocesses": w.process,
 			"variables": w.variables, "channels": "Channels-1", "feeds": "feeds-builtin", "accounts": "Accounts-1", "machines": "Machines-1", "workers": "Workers-1", "workerpools": pool,
 			"machinepolicies": "MachinePolicies-1", "tenants": "Tenants-1", "tagsets": "TagSets-1", "proxies": "Proxies-1", "users": "Users-1", "releases": "Releases-1", "deployments": "Deployments-1",
-			"tasks": task, "packages": "packages-Acme.Web.1.0.0", "octopusservernodes": "OctopusServerNodes-n1", "configuration": "certificate-global",
+			"tasks": task, "packages": "packages-Acme.Web.1.0.0", "octopusservernodes": "OctopusServerNodes-n1", "scheduler": "Sweep", "configuration": "certificate-global",
 		}
 		queries := map[string]string{"/versions": "?packageId=Acme.Web", "/discover": "?host=127.0.0.1&port=1"}
 		key := c.get("/api/users/me/apikeys").text("Items.0.Id")
@@ -177,6 +177,7 @@ func TestEveryRouteWantsAPermission(t *testing.T) {
 		nobody.key = ""
 		open := map[string]bool{
 			"GET /api": true, "GET /.well-known/openid-configuration": true, "POST /api/token/v1": true, "GET /api/octopusservernodes/ping": true, "GET /api/serverstatus/health": true, "GET /api/serverstatus/hosted/internal": true,
+			"GET /livez": true, "GET /readyz": true,
 		}
 		for _, p := range c.document.paths {
 			for method, op := range p.item.Operations() {

@@ -41,6 +41,7 @@ func TestRoutingForms(t *testing.T) {
 
 func TestWhoMayWhat(t *testing.T) {
 	each(t, func(t *testing.T, c *client) {
+		startNode(c)
 		nobody, wrong := *c, *c
 		nobody.key, wrong.key = "", "API-WRONG12345"
 		for _, path := range []string{"/api", "/.well-known/openid-configuration", "/api/serverstatus/hosted/internal"} {

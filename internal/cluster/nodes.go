@@ -62,7 +62,7 @@ func (i NodeInfo) Status() string {
 const selectNode = `SELECT n.name, n.cap, n.draining, n.state, n.version, n.address, n.labels, n.epoch, n.registered, coalesce(b.seen, n.registered), coalesce(b.runs, 0),
 		(SELECT count(*) FROM queue q WHERE q.node = n.name AND q.state = 'running'),
 		EXISTS (SELECT 1 FROM lease l WHERE l.name = 'leader' AND l.holder = n.name)
-	FROM node n LEFT JOIN node_beat b ON b.node = n.name WHERE n.deleted IS NULL `
+	FROM node n LEFT JOIN node_beat b ON b.node = n.name `
 
 func scanNode(row interface{ Scan(...any) error }) (NodeInfo, error) {
 	var i NodeInfo
@@ -77,7 +77,7 @@ func scanNode(row interface{ Scan(...any) error }) (NodeInfo, error) {
 
 // Nodes lists all nodes by name.
 func Nodes(ctx context.Context, tx *db.Tx) ([]NodeInfo, error) {
-	rows, err := tx.QueryContext(ctx, selectNode+"ORDER BY n.name")
+	rows, err := tx.QueryContext(ctx, selectNode+"WHERE n.deleted IS NULL ORDER BY n.name")
 	if err != nil {
 		return nil, err
 	}
@@ -95,8 +95,17 @@ func Nodes(ctx context.Context, tx *db.Tx) ([]NodeInfo, error) {
 
 // GetNode reads a node by its name or its wire id.
 func GetNode(ctx context.Context, tx *db.Tx, node string) (NodeInfo, error) {
+	return nodeWhere(ctx, tx, selectNode+"WHERE n.deleted IS NULL AND n.name = $1", node)
+}
+
+// OwnNode reads a node for itself: while it runs it does not miss its row because somebody deleted it.
+func OwnNode(ctx context.Context, tx *db.Tx, node string) (NodeInfo, error) {
+	return nodeWhere(ctx, tx, selectNode+"WHERE (n.deleted IS NULL OR n.state = 'up') AND n.name = $1", node)
+}
+
+func nodeWhere(ctx context.Context, tx *db.Tx, query, node string) (NodeInfo, error) {
 	name := strings.TrimPrefix(node, nodePrefix)
-	i, err := scanNode(tx.QueryRowContext(ctx, selectNode+"AND n.name = $1", name))
+	i, err := scanNode(tx.QueryRowContext(ctx, query, name))
 	if errors.Is(err, sql.ErrNoRows) {
 		return NodeInfo{}, fault.NotFoundf("There is no node named %s.", name)
 	}

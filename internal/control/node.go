@@ -150,30 +150,36 @@ func (c *Control) StopSoon() { c.stopping.Store(true) }
 func (c *Control) Self(ctx context.Context) (node Node, stopping bool, broken string) {
 	ctx, cancel := context.WithTimeout(ctx, statusLimit)
 	defer cancel()
-	node, err := c.GetNode(ctx, c.Node)
+	err := c.DB.Read(ctx, func(tx *db.Tx) error {
+		n, err := cluster.OwnNode(ctx, tx, c.Node)
+		if err == nil {
+			node = wireNode(n)
+		}
+		return err
+	})
 	stopping = c.stopping.Load()
-	last := c.self.Load()
-	switch {
-	case err == nil:
+	missing := fault.KindOf(err) == fault.NotFound
+	if err == nil {
 		c.self.Store(&node)
-		if node.IsOffline && !stopping {
-			broken = "This node was declared dead and has not registered again yet."
-		}
-	case fault.KindOf(err) == fault.NotFound && last != nil:
-		node = *last // deleted while it runs: it is about to add itself again
-	default:
-		broken = "The database does not answer."
-		if fault.KindOf(err) == fault.NotFound {
-			broken = "This node is not registered in the cluster."
-		}
+	} else if last := c.self.Load(); last != nil {
+		node = *last
+	} else {
 		node = Node{Id: cluster.NodeId(c.Node), Name: c.Node}
-		if last != nil {
-			node = *last
-		}
 	}
-	if broken != "" {
+	switch {
+	case err != nil && !missing:
+		broken = "The database does not answer."
+	case missing && !stopping:
+		broken = "This node is not registered in the cluster."
+	case node.IsOffline && !stopping:
+		broken = "This node was declared dead and has not registered again yet."
+	}
+	switch {
+	case broken != "":
 		node.IsOffline, node.Status, node.Warning = true, "Offline", broken
-	} else if stopping && !node.IsOffline {
+	case missing: // deleted while it drained, and gone now that it stopped
+		node.IsOffline, node.Status, node.Warning = true, "Offline", "This node has stopped."
+	case stopping && !node.IsOffline:
 		node.Status, node.Warning = "Draining", "This node is stopping."
 	}
 	return node, stopping, broken
