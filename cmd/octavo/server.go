@@ -9,15 +9,18 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/pires/go-proxyproto"
 	"github.com/spf13/cobra"
 
 	"github.com/octavo/octavo/internal/api"
@@ -114,12 +117,16 @@ func serve(ctx context.Context, s config.Server, log *slog.Logger) error {
 		return err
 	}
 
-	web, err := listen("listen", s.Listen)
+	proxies, err := s.Proxies()
+	if err != nil {
+		return err
+	}
+	web, err := listen("listen", s.Listen, s.ProxyProtocol, proxies)
 	if err != nil {
 		return err
 	}
 	defer web.Close()
-	comms, err := listen("comms-listen", s.CommsListen)
+	comms, err := listen("comms-listen", s.CommsListen, s.ProxyProtocol, proxies)
 	if err != nil {
 		return err
 	}
@@ -150,7 +157,7 @@ func serve(ctx context.Context, s config.Server, log *slog.Logger) error {
 		return err
 	}
 	registered.Store(node)
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+	server := &http.Server{Handler: api.Behind(proxies, handler), ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 	server.RegisterOnShutdown(handler.Stop)
 	loops.Go(func() {
 		if err := server.Serve(web); !errors.Is(err, http.ErrServerClosed) {
@@ -204,12 +211,26 @@ func openBlobs(ctx context.Context, d *db.DB, s config.Server, installation stri
 	return blobs, nil
 }
 
-func listen(setting, address string) (net.Listener, error) {
+// headerPatience is how long a trusted proxy may take for the line that says who its client is.
+const headerPatience = 5 * time.Second
+
+// listen opens an address. With the PROXY protocol, connections of trusted proxies are those of the clients they name.
+func listen(setting, address string, proxyProtocol bool, proxies []netip.Prefix) (net.Listener, error) {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, fault.Because(fault.InvalidField(setting, "Cannot listen on %s: %v. Stop what uses it, or set another address with --%s.", address, errors.Unwrap(err), setting), err)
 	}
-	return listener, nil
+	if !proxyProtocol {
+		return listener, nil
+	}
+	return &proxyproto.Listener{
+		Listener: listener, ReadHeaderTimeout: headerPatience, ConnPolicy: func(o proxyproto.ConnPolicyOptions) (proxyproto.Policy, error) {
+			if tcp, ok := o.Upstream.(*net.TCPAddr); ok && slices.ContainsFunc(proxies, func(p netip.Prefix) bool { return p.Contains(tcp.AddrPort().Addr().Unmap()) }) {
+				return proxyproto.USE, nil
+			}
+			return proxyproto.SKIP, nil // the header of somebody else is no header
+		},
+	}, nil
 }
 
 // served is what this installation says of itself; its id follows from its certificate, so every node says the same.
