@@ -18,6 +18,9 @@
 //	halibut.NewPolls(PollsConfig) *Polls
 //	    (*Polls).Call(ctx, subscription, service, method, result, params...) error   queued until the agent collects it
 //	    (*Polls).Connected(subscription) bool
+//	NewCall(service, method, params...) (*Call, error); ReadCall, ReadAnswer             calls that travel through another node
+//	    (*Polls).Carry(ctx, subscription, *Call) (*Answer, error)                    ErrNoLink when the agent is not connected
+//	    (*Call).Result(*Answer, result) error
 //	halibut.NewListener(ListenerConfig{Identity, Authorize, Services or Polls}) *Listener
 //	    (*Listener).Serve(ctx, net.Listener) error, (*Listener).Disconnect(func(Peer) bool)
 //	halibut.Poll(ctx, PollConfig{Server Endpoint, Subscription, Identity, Services}) error    reconnects until ctx ends
@@ -41,6 +44,15 @@
 //	waiting --collected by a link--> sent --response--> answered
 //	waiting --not collected in time, cancelled--> refused: nothing ran (ConnectError)
 //	sent --link broke, cancelled--> interrupted: whether it ran is unknown (TransferError)
+//
+// A link is doubted when its agent connects once more, here or on another node: it gets a null message at once, and no
+// call before it has answered. One that stays silent is closed.
+//
+// # A storm
+//
+// Accepting never waits for a peer. Who has connected may wait as long as Timeouts.Hello for its handshake, of which
+// some hundred go on at once; it gets its turn when its ClientHello is there. Beyond a few thousand connections that
+// did not introduce themselves the oldest makes room.
 //
 // # Formats
 //

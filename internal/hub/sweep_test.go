@@ -66,9 +66,10 @@ func TestSweep(t *testing.T) {
 		a.mu.Unlock()
 		call("forgotten", "answered", "a", 1, "b")
 		call("still", "taken", "a", 1, "b")
+		call("lost", "taken", "a", 1, "dead")
 		must(t, a.sweepOwn(t.Context(), 1))
-		if n := w.count("SELECT count(*) FROM call WHERE id = 'forgotten'"); n != 0 {
-			t.Error("an answer that nobody reads stays")
+		if n := w.count("SELECT count(*) FROM call WHERE id IN ('forgotten', 'lost')"); n != 0 {
+			t.Error("a call that nobody waits for stays")
 		}
 		if n := w.count("SELECT count(*) FROM call WHERE id = 'still' AND given_up"); n != 1 {
 			t.Error("the carrier of a forgotten call is not told")
