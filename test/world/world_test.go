@@ -54,6 +54,7 @@ type world struct {
 	agents  []*agent
 	nodes   map[string]*node
 	begin   time.Time
+	timing  cluster.Timing
 	guest   func() // ends the node with the fast clock, if there is one
 
 	clients   sync.WaitGroup // whoever asks something
@@ -90,7 +91,8 @@ type m = map[string]any
 
 const key = "API-WORLDTESTS0123456789"
 
-// subject is what worlds deploy: two projects, to two environments, each with a step on web1 and web2 and one on old1.
+// subject is what worlds deploy: projects to two environments, each with a step on web1 and web2 and one on old1. Web and
+// Shop are quick, Long counts to 30, and Here runs on the server itself.
 type subject struct {
 	file         []byte // of SQLite
 	identity     *halibut.Identity
@@ -153,11 +155,19 @@ func found(ctx context.Context, d *db.DB, dir string) (s subject, err error) {
 			"Endpoint": m{"CommunicationStyle": "TentaclePassive", "Uri": "https://" + name + ":10933/", "Thumbprint": agentIdentity().Thumbprint},
 		})
 	}
-	for _, name := range []string{"Web", "Shop"} {
+	for _, name := range []string{"Web", "Shop", "Long", "Here"} {
 		p := call("POST", "/api/projects", m{"Name": name, "ProjectGroupId": group, "LifecycleId": lifecycle})
 		s.projects = append(s.projects, p.text("Id"))
 		process := call("GET", "/api/deploymentprocesses/"+p.text("DeploymentProcessId"), nil).object()
 		process["Steps"] = []any{step(name+" 1", "web", 4), step(name+" 2", "old", 2)}
+		switch name {
+		case "Long":
+			process["Steps"] = []any{step(name+" 1", "web", 30), step(name+" 2", "old", 2)}
+		case "Here": // a real script, which ends only with its server
+			here := step("Here", "", 0)
+			here["Actions"].([]any)[0].(m)["Properties"].(m)["Octopus.Action.Script.ScriptBody"] = `touch "$WORLD_BEGUN"; sleep 1000`
+			process["Steps"] = []any{here}
+		}
 		call("PUT", "/api/deploymentprocesses/"+p.text("DeploymentProcessId"), process)
 		s.releases = append(s.releases, call("POST", "/api/releases", m{"ProjectId": p.text("Id"), "Version": "1.0.0"}).text("Id"))
 	}
@@ -240,7 +250,7 @@ func newWorld(t *testing.T, p place) *world {
 	t.Helper()
 	w := &world{
 		t: t, where: p.where, dir: p.dir, subject: p.subject, sound: dbtest.Open(t, p.where), net: newNetwork(), nodes: map[string]*node{}, begin: time.Now(),
-		fences: map[string]cluster.Fence{}, notes: map[string]int{},
+		timing: cluster.FastTiming, fences: map[string]cluster.Fence{}, notes: map[string]int{},
 	}
 	must(0, os.MkdirAll(filepath.Join(w.dir, "blobs"), 0o700))
 	w.blobs = must(blob.OpenFolder(t.Context(), filepath.Join(w.dir, "blobs"), blob.Options{}))
@@ -307,7 +317,7 @@ func (w *world) boot(name string, taskCap int) *node {
 	n.loops.Go(func() { carry.Sweep(background) })
 	var err error
 	n.node, err = cluster.Start(w.t.Context(), n.db, cluster.Config{
-		Name: name, DataDir: n.dir, Cap: taskCap, Handlers: carry.Handlers(), OnEnd: use.TaskEnded, Timing: cluster.FastTiming, Log: log,
+		Name: name, DataDir: n.dir, Cap: taskCap, Handlers: carry.Handlers(), OnEnd: use.TaskEnded, Timing: w.timing, Log: log,
 		Duties: []cluster.Duty{{Name: "World", Every: 5 * time.Second, Do: w.duty(n)}},
 	})
 	if err != nil {
