@@ -149,7 +149,7 @@ func serve(ctx context.Context, s config.Server, log *slog.Logger) error {
 	loops.Go(func() { carry.Sweep(background) })
 	node, err := cluster.Start(ctx, d, cluster.Config{
 		Name: s.NodeName, DataDir: s.Data, Cap: s.TaskCap, Labels: s.Labels, Version: api.Version, Address: web.Addr().String(), Handlers: carry.Handlers(), OnEnd: use.TaskEnded, StopGrace: s.StopGrace, Log: log,
-		Duties: duties(blobs, packages, agents),
+		Duties: duties(carry, blobs, packages, agents),
 	})
 	if err != nil {
 		stop()

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -255,6 +256,22 @@ func TasksOfDeployments(ctx context.Context, tx *db.Tx, tasks []string) (map[str
 		out[d.TaskId] = true
 	}
 	return out, err
+}
+
+// ForgetTasks deletes what people were asked by tasks that go. The audit trail keeps what they answered.
+func ForgetTasks(ctx context.Context, tx *db.Tx, tasks []string) error {
+	args := make([]any, len(tasks))
+	for i, t := range tasks {
+		args[i] = t
+	}
+	of := " FROM interruption WHERE task IN (" + db.List(1, len(args)) + ")"
+	if _, err := tx.ExecContext(ctx, "DELETE FROM interruption_document WHERE number IN (SELECT number"+of+")", args...); err != nil {
+		return fmt.Errorf("forget interruptions: %w", err)
+	}
+	if _, err := tx.ExecContext(ctx, "DELETE"+of, args...); err != nil {
+		return fmt.Errorf("forget interruptions: %w", err)
+	}
+	return nil
 }
 
 // PackageDays tells for how many days a space keeps packages that nothing uses; 0 is for ever (deployments.md K30).

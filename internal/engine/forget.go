@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/octavo/octavo/internal/cluster"
+	"github.com/octavo/octavo/internal/control"
 	"github.com/octavo/octavo/internal/db"
 	"github.com/octavo/octavo/internal/engine/tasklog"
 )
@@ -37,6 +38,9 @@ func forgetTasks(ctx context.Context, tx *db.Tx, tasks []string) error {
 		if _, err := tx.ExecContext(ctx, `INSERT INTO dropped_blob (key, since) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET since = excluded.since`, key, tx.Ms()); err != nil {
 			return fmt.Errorf("drop a blob: %w", err)
 		}
+	}
+	if err := control.ForgetTasks(ctx, tx, tasks); err != nil {
+		return err
 	}
 	_, err = cluster.DeleteEnded(ctx, tx, tasks...)
 	return err
