@@ -224,3 +224,45 @@ func TestSupersedingOnSuccess(t *testing.T) {
 		}
 	})
 }
+
+// Tasks can be asked for by their tenants' tags; a queued one tells when it will probably start.
+func TestTasksByTenantTagAndEstimate(t *testing.T) {
+	each(t, func(t *testing.T, c *client) {
+		set := c.post("/api/tagsets", m{"Name": "Region", "Tags": []any{m{"Name": "North"}, m{"Name": "South"}}})
+		if set.status > 299 {
+			t.Fatalf("%d %s", set.status, set.body)
+		}
+		north := c.post("/api/tenants", m{"Name": "North Ltd", "TenantTags": []any{"Region/North"}}).text("Id")
+		south := c.post("/api/tenants", m{"Name": "South Ltd", "TenantTags": []any{"Region/South"}}).text("Id")
+		must(t, c.db.InTx(t.Context(), func(tx *db.Tx) error {
+			if _, err := tx.ExecContext(t.Context(), `INSERT INTO node (name, machine, epoch, state, cap, draining, version, address, labels, registered)
+					VALUES ('busy', 'm', 1, 'up', 1, FALSE, '', '', '[]', 0)`); err != nil {
+				return err
+			}
+			for _, tenant := range []string{north, south, ""} {
+				if _, err := cluster.Push(t.Context(), tx, cluster.NewTask{Kind: "Deploy", SpaceId: "Spaces-1", TenantId: tenant}); err != nil {
+					return err
+				}
+			}
+			return nil
+		}))
+		for query, want := range map[string]string{
+			"tenantTag=Region/North": "1", "tenantTag=region/south": "1", "tenantTag=Region/North,Region/South": "2", "tenantTag=Region/East": "0",
+			"tenantTag=Region/North&tenant=" + south: "0", "tenantTag=Region/North&tenant=" + north: "1",
+		} {
+			if got := c.get("/api/Spaces-1/tasks?name=Deploy&" + query).text("TotalResults"); got != want {
+				t.Errorf("%s: %s tasks, want %s", query, got, want)
+			}
+		}
+		list := c.get("/api/Spaces-1/tasks?name=Deploy")
+		for i, want := range []string{"120", "60", "0"} { // the newest first; without history a task is taken to last a minute
+			path := "Items." + string(rune('0'+i)) + "."
+			if got := list.text(path + "EstimatedRemainingQueueDurationSeconds"); got != want {
+				t.Errorf("%s starts in %s s, want %s", list.text(path+"Id"), got, want)
+			}
+			if got := c.get("/api/tasks/" + list.text(path+"Id")).text("EstimatedRemainingQueueDurationSeconds"); got != want {
+				t.Errorf("alone %s starts in %s s, want %s", list.text(path+"Id"), got, want)
+			}
+		}
+	})
+}

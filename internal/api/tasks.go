@@ -3,6 +3,7 @@ package api
 import (
 	"bufio"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -52,7 +53,7 @@ func (a *API) taskRoutes() []route {
 	one := func(do func(c *call, space, id string) (control.Task, error)) func(*call) (control.Task, error) {
 		return func(c *call) (control.Task, error) { return do(c, c.space, c.id()) }
 	}
-	const filters = "skip take ids name states active running node project environment tenant runbook batch description partialName hasPendingInterruptions hasPendingPreconditions hasWarningsOrErrors " +
+	const filters = "skip take ids name states active running node project environment tenant tenantTag runbook batch description partialName hasPendingInterruptions hasPendingPreconditions hasWarningsOrErrors " +
 		"fromQueueDate toQueueDate fromStartDate toStartDate fromCompletedDate toCompletedDate spaces includeSystem"
 	return []route{
 		get(mixed, "/tasks", access.TaskView, filters, (*call).tasks),
@@ -144,6 +145,16 @@ func (c *call) taskFilter() (control.TaskFilter, error) {
 	f := control.TaskFilter{
 		Ids: canonicalTasks(c.args("ids")), Kinds: c.args("name"), States: c.args("states"), Nodes: c.args("node"), Projects: c.args("project"), Environments: c.args("environment"), Tenants: c.args("tenant"),
 		Runbooks: c.args("runbook"), Batches: c.args("batch"), Description: c.arg("description"), PartialName: c.arg("partialName"), Spaces: c.spaces(),
+	}
+	if tags := c.args("tenantTag"); tags != nil {
+		tagged, err := c.control.TenantsTagged(c.ctx, f.Spaces, tags)
+		if err != nil {
+			return f, err
+		}
+		if named := f.Tenants; named != nil {
+			tagged = slices.DeleteFunc(tagged, func(id string) bool { return !slices.Contains(named, id) })
+		}
+		f.Tenants = tagged
 	}
 	var wrong fault.List
 	for name, to := range map[string]**bool{

@@ -2,8 +2,6 @@ package cluster
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -288,53 +286,4 @@ func QueuedBehind(ctx context.Context, tx *db.Tx, task string, skip, take int) (
 	}
 	tasks, err = queryTasks(ctx, tx, "SELECT "+taskColumns+before+" ORDER BY q.head DESC, q.lane, q.place LIMIT $2 OFFSET $3", task, take, skip)
 	return tasks, total, err
-}
-
-// Why says in a sentence what a live task waits for, and "" when it runs or has ended (behaviour.md P22).
-func Why(ctx context.Context, tx *db.Tx, task string) (string, error) {
-	t, err := Get(ctx, tx, task)
-	if err != nil {
-		return "", err
-	}
-	switch {
-	case t.State == StateWaiting && t.HasPendingInterruptions():
-		return "It waits for a person to answer.", nil
-	case t.State == StateWaiting:
-		return "It waits for another task to end.", nil
-	case t.State != StateQueued && t.State != StateReleased:
-		return "", nil
-	case t.State == StateQueued && t.QueueTime.After(tx.Now):
-		return "It is scheduled for " + t.QueueTime.UTC().Format(time.RFC3339) + ".", nil
-	}
-	if t.State == StateQueued && t.SpaceId != "" {
-		var stopped bool
-		if err := tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM queue_stop WHERE space = $1 AND stopped)", t.SpaceId).Scan(&stopped); err != nil {
-			return "", err
-		}
-		if stopped {
-			return "The task queue of its space is stopped.", nil
-		}
-	}
-	if t.Turn != "" && !t.Head {
-		var holder string
-		err := tx.QueryRowContext(ctx, "SELECT task FROM queue WHERE turn = $1 AND head", t.Turn).Scan(&holder)
-		if err == nil {
-			return "It waits for its turn behind " + holder + ".", nil
-		}
-		if !errors.Is(err, sql.ErrNoRows) {
-			return "", err
-		}
-	}
-	var takers int64
-	if err := tx.QueryRowContext(ctx, "SELECT coalesce(sum(cap), 0) FROM node WHERE state = 'up' AND NOT draining").Scan(&takers); err != nil {
-		return "", err
-	}
-	switch {
-	case takers == 0:
-		return "No node takes tasks: all are stopped, draining, or have a task cap of 0.", nil
-	case t.State == StateReleased:
-		return "Its scripts run on; it waits for a slot on a node.", nil
-	default:
-		return "It waits for a slot on a node.", nil
-	}
 }

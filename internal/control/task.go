@@ -9,7 +9,9 @@ import (
 
 	"github.com/octavo/octavo/internal/cluster"
 	"github.com/octavo/octavo/internal/db"
+	"github.com/octavo/octavo/internal/environment"
 	"github.com/octavo/octavo/internal/fault"
+	"github.com/octavo/octavo/internal/store"
 )
 
 // The kinds of task a client may push itself, with POST tasks. What runs them is the engine's.
@@ -25,7 +27,13 @@ func (c *Control) Tasks(ctx context.Context, f TaskFilter) (tasks []Task, total 
 		if err != nil {
 			return err
 		}
-		tasks = wireTasks(list)
+		var estimates map[string]time.Duration
+		if f.Skip == 0 { // of the first page: what people look at again and again
+			if estimates, err = cluster.Estimates(ctx, tx, list); err != nil {
+				return err
+			}
+		}
+		tasks = wireTasks(list, estimates)
 		total, counts, err = cluster.Totals(ctx, tx, f)
 		return err
 	})
@@ -35,19 +43,40 @@ func (c *Control) Tasks(ctx context.Context, f TaskFilter) (tasks []Task, total 
 // Task reads one; one of another space than the one asked for is not there.
 func (c *Control) Task(ctx context.Context, space, id string) (Task, error) {
 	var t cluster.Task
+	var estimates map[string]time.Duration
 	err := c.DB.Read(ctx, func(tx *db.Tx) (err error) {
-		t, err = taskOf(ctx, tx, space, id)
+		if t, err = taskOf(ctx, tx, space, id); err != nil {
+			return err
+		}
+		estimates, err = cluster.Estimates(ctx, tx, []cluster.Task{t})
 		return err
 	})
-	return WireTask(t), err
+	return wireTasks([]cluster.Task{t}, estimates)[0], err
 }
 
-func wireTasks(list []cluster.Task) []Task {
+// wireTasks gives tasks their wire form; those of which it is known tell how long they will probably wait in the queue.
+func wireTasks(list []cluster.Task, estimates map[string]time.Duration) []Task {
 	out := make([]Task, len(list))
 	for i, t := range list {
 		out[i] = WireTask(t)
+		out[i].EstimatedRemainingQueueDurationSeconds = int(estimates[t.Id].Round(time.Second) / time.Second)
 	}
 	return out
+}
+
+// TenantsTagged gives the ids of the tenants that pass a filter of tags (rest-api.md 5, tenantTag).
+func (c *Control) TenantsTagged(ctx context.Context, spaces, tags []string) (ids []string, err error) {
+	err = c.DB.Read(ctx, func(tx *db.Tx) error {
+		ids = []string{}
+		tenants, err := store.Views[environment.Tenant](ctx, tx, &Tenants.Kind, store.Query{Spaces: spaces, Filters: map[string][]string{"tags": tags}})
+		for _, t := range tenants {
+			if t.HasTags(tags) {
+				ids = append(ids, t.Id)
+			}
+		}
+		return err
+	})
+	return ids, err
 }
 
 func taskOf(ctx context.Context, tx *db.Tx, space, id string) (cluster.Task, error) {
@@ -130,7 +159,7 @@ func (c *Control) QueuedBehind(ctx context.Context, space, id string, skip, take
 			return err
 		}
 		list, n, err := cluster.QueuedBehind(ctx, tx, t.Id, skip, take)
-		tasks, total = wireTasks(list), n
+		tasks, total = wireTasks(list, nil), n
 		return err
 	})
 	return tasks, total, err
