@@ -30,6 +30,12 @@ func claim(ctx context.Context, tx *db.Tx, c claimer) ([]Task, error) {
 	if len(c.kinds) == 0 || c.most <= 0 {
 		return nil, nil
 	}
+	if tx.Engine() == db.Postgres {
+		var got []Task
+		err := tx.Send(ctx, claimStatement(tx, c, &got))
+		byPlace(tx, got)
+		return got, err
+	}
 	text, args := claimText(tx.Engine(), c, tx.Ms())
 	return claimed(ctx, tx, text, args)
 }
@@ -43,6 +49,7 @@ type claimWords struct {
 	stopped string // not in a stopped space
 	lock    string
 	among   string // %s are the tasks
+	answer  string
 }
 
 var claimWordsOf = map[db.Engine]claimWords{
@@ -51,7 +58,8 @@ var claimWordsOf = map[db.Engine]claimWords{
 		room:    "max(0, min(n.cap - $3, $5))",
 		has:     " AND instr(n.labels, %s) > 0",
 		stopped: "r.space NOT IN (SELECT s.space FROM queue_stop s WHERE s.stopped)",
-		among:   "task IN (%s)",
+		among:   "WHERE q.task IN (%s)",
+		answer:  "task, lane, place", // it cannot answer with another table's columns
 	},
 	db.Postgres: {
 		with:    "WITH me AS MATERIALIZED (SELECT n.cap, n.labels FROM node n WHERE n.name = $1 AND n.epoch = $2 AND n.state = 'up' AND NOT n.draining FOR SHARE) ",
@@ -60,7 +68,8 @@ var claimWordsOf = map[db.Engine]claimWords{
 		has:     " AND strpos(n.labels, %s) > 0",
 		stopped: "r.space <> ALL (ARRAY(SELECT s.space FROM queue_stop s WHERE s.stopped))",
 		lock:    " FOR NO KEY UPDATE SKIP LOCKED",
-		among:   "task = ANY (ARRAY(%s)) AND EXISTS (SELECT 1 FROM me)",
+		among:   "FROM task t WHERE t.id = q.task AND q.task = ANY (ARRAY(%s)) AND EXISTS (SELECT 1 FROM me)",
+		answer:  taskColumns,
 	},
 }
 
@@ -99,9 +108,9 @@ func claimText(engine db.Engine, c claimer, now int64) (text string, args []any)
 		}
 		from = "SELECT x.task FROM (" + all + ") x ORDER BY x.lane, x.place" + limit("")
 	}
-	return w.with + `UPDATE queue SET state = 'running', lane = 0, node = $1, claim = claim + 1, woken = FALSE, updated = $4,
-			started = coalesce(started, $4), incarnation = (SELECT c.incarnation FROM cluster c WHERE c.one = 1)
-		WHERE ` + fmt.Sprintf(w.among, from) + " RETURNING task, lane, place", args
+	return w.with + `UPDATE queue AS q SET state = 'running', lane = 0, node = $1, claim = q.claim + 1, woken = FALSE, updated = $4,
+			started = coalesce(q.started, $4), incarnation = (SELECT c.incarnation FROM cluster c WHERE c.one = 1)
+		` + fmt.Sprintf(w.among, from) + " RETURNING " + w.answer, args
 }
 
 // claimEnding takes released tasks that are to be cancelled, above the cap: they are claimed to be

@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"runtime/debug"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -76,6 +75,7 @@ type session struct {
 	cancel context.CancelCauseFunc
 
 	runs    map[*active]struct{}
+	of      map[string][]*active // the runs of a task: one, unless a fenced one has not ended yet
 	results chan result
 	pending []result // handlers have returned; not yet written
 	kinds   []string
@@ -88,7 +88,7 @@ type session struct {
 }
 
 func newSession(n *Node) *session {
-	s := &session{n: n, epoch: n.Epoch(), runs: map[*active]struct{}{}, results: make(chan result)}
+	s := &session{n: n, epoch: n.Epoch(), runs: map[*active]struct{}{}, of: map[string][]*active{}, results: make(chan result)}
 	s.ctx, s.cancel = context.WithCancelCause(n.ctx)
 	s.balance.breath = breathOf(n.db.Engine(), n.conf.Timing)
 	for k := range n.conf.Handlers {
@@ -140,24 +140,27 @@ func (s *session) warn(ctx context.Context, what string, err error) {
 func (s *session) dispatch() {
 	work, stopWork := s.n.db.Listen(queueTopic)
 	defer stopWork()
+	mine, stopMine := s.n.db.Listen(workTopic(s.n.conf.Name))
+	defer stopMine()
 	orders, stopOrders := s.n.db.Listen(nodeTopic(s.n.conf.Name))
 	defer stopOrders()
 	looks, stopLooks := s.n.db.Listen(lookTopic)
 	defer stopLooks()
 	stopping, grace := s.n.stopping, (<-chan time.Time)(nil)
-	look := true // at flags and at what has ripened; also a reason to claim
+	look := true  // at flags and at what has ripened; also a reason to claim
+	woken := true // not only by what ended here
 	for {
-		s.tick(look)
+		s.tick(look, woken)
 		if stopping == nil && len(s.runs) == 0 {
 			return
 		}
-		look = false
+		look, woken = false, false
 		select {
 		case <-s.ctx.Done():
 			s.abandon()
 			return
 		case <-stopping:
-			stopping, work = nil, nil
+			stopping, work, mine = nil, nil, nil
 			grace = time.After(s.n.conf.StopGrace)
 			s.letGo()
 		case <-grace:
@@ -167,24 +170,44 @@ func (s *session) dispatch() {
 			s.pending = append(s.pending, r)
 			s.gather()
 		case <-work:
+			woken = true
+		case <-mine:
+			woken = true
 		case <-s.breath:
+			woken = true
 		case <-orders:
 			look = true
 		case <-looks:
 			look = true
 		case <-time.After(s.n.conf.Timing.Poll + s.jitter(s.n.conf.Timing.Poll/10)):
-			look = true
+			look, woken = true, true
 		}
 	}
 }
 
-// gather takes what else is ready, so that it shares a transaction.
+// gather takes what else has ended, so that it shares a transaction. One result is never delayed; where several come at once,
+// others may be on their way, and are waited for for 2 ms (performance.md 6).
 func (s *session) gather() {
-	for {
+	var enough <-chan time.Time
+	for len(s.pending) < len(s.runs) {
 		select {
 		case r := <-s.results:
 			s.pending = append(s.pending, r)
+			continue
 		default:
+		}
+		if len(s.pending) == 1 {
+			return
+		}
+		if enough == nil {
+			enough = time.After(2 * time.Millisecond)
+		}
+		select {
+		case r := <-s.results:
+			s.pending = append(s.pending, r)
+		case <-enough:
+			return
+		case <-s.ctx.Done():
 			return
 		}
 	}
@@ -227,7 +250,7 @@ func (s *session) takeBack() {
 }
 
 // tick is one transaction: write what has ended, then claim up to the free slots.
-func (s *session) tick(look bool) {
+func (s *session) tick(look, woken bool) {
 	ctx := s.ctx
 	if ctx.Err() != nil {
 		return
@@ -250,13 +273,10 @@ func (s *session) tick(look bool) {
 		}
 	}
 	claiming := !s.stopped() && len(s.kinds) > 0
-	if len(s.pending) == 0 && !claiming {
+	if len(s.pending) == 0 && (!claiming || !ending && len(s.runs) >= s.cap) { // no slot is free
 		return
 	}
-	// Turns are locked in one order, so that two nodes never wait for each other.
-	slices.SortStableFunc(s.pending, func(a, b result) int { return strings.Compare(a.of.run.Task.Turn, b.of.run.Task.Turn) })
-	var got []Task
-	took := 0 // of the free slots
+	var did settled
 	mine := load{running: len(s.runs) - len(s.pending), cap: s.cap}
 	most := s.balance.most(mine, now())
 	ended := len(s.pending) > 0
@@ -264,33 +284,26 @@ func (s *session) tick(look bool) {
 		if ended {
 			crashpoint.Reach("settle " + point)
 		}
-		if len(got) > 0 {
+		if len(did.got) > 0 {
 			crashpoint.Reach("claim " + point)
 		}
 	}
 	reach("before")
+	var claims *claimer
+	if claiming {
+		claims = &claimer{node: s.n.conf.Name, epoch: s.epoch, busy: mine.running, most: most, kinds: s.kinds, serves: s.serves}
+	}
 	err := s.n.db.Queue(ctx, func(tx *db.Tx) (err error) {
-		got = nil
-		defer func() {
-			if err == nil {
-				reach("written")
-			}
-		}()
-		for _, r := range s.pending {
-			if err := s.settle(ctx, tx, r); err != nil {
-				return err
-			}
-		}
-		if !claiming {
-			return nil
-		}
-		got, err = claim(ctx, tx, claimer{node: s.n.conf.Name, epoch: s.epoch, busy: mine.running, most: most, kinds: s.kinds, serves: s.serves})
-		if took = len(got); err != nil || !ending {
+		if did, err = s.settleAndClaim(ctx, tx, claims, ending && claiming); err != nil {
 			return err
 		}
-		more, err := claimEnding(ctx, tx, s.n.conf.Name, s.epoch, s.kinds)
-		got = append(got, more...)
-		return err
+		reach("written")
+		// What this node leaves is for another one: it made tasks ready that it did not take, or it has all it may have
+		// after somebody told it that there is work. A node that only goes on after its own tasks tells nobody.
+		if int64(did.took) < did.promoted || woken && did.took > 0 && (did.took >= most || mine.running+did.took >= mine.cap) {
+			hintWork(tx)
+		}
+		return nil
 	})
 	if err != nil {
 		s.warn(ctx, "settle and claim", err)
@@ -298,14 +311,14 @@ func (s *session) tick(look bool) {
 	}
 	reach("committed")
 	for _, r := range s.pending {
-		delete(s.runs, r.of)
+		s.forget(r.of)
 	}
 	s.pending = nil
 	s.breath = nil
-	if claiming && s.balance.claimed(took, most, mine, now()) {
+	if claiming && s.balance.claimed(did.took, most, mine, now()) {
 		s.breath = time.After(s.balance.breath)
 	}
-	for _, t := range got { // after the commit: nothing starts that nobody owns
+	for _, t := range did.got { // after the commit: nothing starts that nobody owns
 		s.start(t)
 	}
 }
@@ -481,6 +494,14 @@ func (s *session) ripen(ctx context.Context) {
 	}
 }
 
+func (s *session) forget(a *active) {
+	delete(s.runs, a)
+	task := a.run.Task.Id
+	if s.of[task] = slices.DeleteFunc(s.of[task], func(b *active) bool { return b == a }); len(s.of[task]) == 0 {
+		delete(s.of, task)
+	}
+}
+
 // start runs a claimed task's handler.
 func (s *session) start(t Task) {
 	a := &active{run: &Run{Task: t, Fence: t.fence, Epoch: s.epoch, cancelled: make(chan struct{})}, done: make(chan struct{})}
@@ -491,12 +512,11 @@ func (s *session) start(t Task) {
 	ctx, stop := context.WithCancelCause(s.ctx)
 	a.stop = stop
 	var before []<-chan struct{} // a fenced run of the same task on this very node ends first
-	for b := range s.runs {
-		if b.run.Task.Id == t.Id {
-			before = append(before, b.done)
-		}
+	for _, b := range s.of[t.Id] {
+		before = append(before, b.done)
 	}
 	s.runs[a] = struct{}{}
+	s.of[t.Id] = append(s.of[t.Id], a)
 	s.n.handlers.Add(1)
 	if s.stopped() {
 		stop(ErrReleased)

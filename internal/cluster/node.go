@@ -319,7 +319,7 @@ func releaseAll(ctx context.Context, tx *db.Tx, node string) error {
 		return err
 	}
 	if n, err := res.RowsAffected(); err == nil && n > 0 {
-		tx.Hint(queueTopic)
+		hintWork(tx)
 	}
 	return nil
 }

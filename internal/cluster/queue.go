@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +26,23 @@ const (
 func TaskTopic(task string) string { return "task:" + task }
 
 func nodeTopic(node string) string { return "node:" + node }
+
+// workTopic is hinted at when one node is to claim.
+func workTopic(node string) string { return "work:" + node }
+
+// pickNode gives the topic of the idlest node with a free slot, if something is ready; all nodes', if what is ready asks for
+// labels. Waking all for each task would make all claims but one empty (performance.md 3.11, trap 6).
+const pickNode = `SELECT topic FROM (
+		SELECT 'queue' AS topic WHERE EXISTS (SELECT 1 FROM queue r WHERE r.head AND r.state IN ('queued', 'released') AND r.needs <> '' AND NOT r.parked)
+		UNION ALL
+		SELECT 'work:' || x.name FROM (
+			SELECT y.name FROM (SELECT n.name, n.cap, (SELECT count(*) FROM queue q WHERE q.node = n.name AND q.state = 'running') AS running
+				FROM node n WHERE n.state = 'up' AND NOT n.draining AND n.cap > 0 AND n.deleted IS NULL) y
+			WHERE y.running < y.cap AND EXISTS (SELECT 1 FROM queue r WHERE r.head AND r.state IN ('queued', 'released') AND r.needs = '' AND NOT r.parked)
+			ORDER BY y.running::float8 / y.cap, random() LIMIT 1) x) z LIMIT 1`
+
+// hintWork says that something may be claimed: to this node at once, and to one other with a free slot.
+func hintWork(tx *db.Tx) { tx.HintOne(queueTopic, pickNode) }
 
 // Lanes: the order of claims before the order of places.
 const (
@@ -48,11 +66,6 @@ func Push(ctx context.Context, tx *db.Tx, n NewTask) (Task, error) {
 	if err != nil {
 		return Task{}, err
 	}
-	taskID, err := db.NextID(ctx, tx, "ServerTasks")
-	if err != nil {
-		return Task{}, err
-	}
-	_, number, _ := id.Split(taskID)
 	queueTime, lane := tx.Ms(), laneRegular
 	if n.QueueTime.After(tx.Now) {
 		queueTime = n.QueueTime.UnixMilli()
@@ -65,46 +78,91 @@ func Push(ctx context.Context, tx *db.Tx, n NewTask) (Task, error) {
 	if !n.QueueTimeExpiry.IsZero() {
 		expires = n.QueueTimeExpiry.UnixMilli()
 	}
-	res, err := tx.ExecContext(ctx, `INSERT INTO task (id, number, space, kind, description, search, arguments, turn, priority, push_key,
-			project, environment, tenant, runbook, batch, created, queue_time, expires, state, updated)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, 'live', $16)
-		ON CONFLICT (push_key) DO NOTHING`,
-		taskID, number, n.SpaceId, n.Kind, n.Description, strings.ToLower(n.Kind+" "+n.Description), arguments, turn, n.Priority, key,
-		n.ProjectId, n.EnvironmentId, n.TenantId, n.RunbookId, n.BatchId, tx.Ms(), queueTime, expires)
+	due := queueTime <= tx.Ms()
+	t := Task{
+		SpaceId: n.SpaceId, Kind: n.Kind, Description: n.Description, Arguments: json.RawMessage(arguments), Turn: n.Turn, Priority: n.Priority,
+		ProjectId: n.ProjectId, EnvironmentId: n.EnvironmentId, TenantId: n.TenantId, RunbookId: n.RunbookId, BatchId: n.BatchId, State: StateQueued,
+		QueueTime: time.UnixMilli(queueTime), QueueTimeExpiry: moment(sql.NullInt64{Int64: expires, Valid: true}), LastUpdatedTime: time.UnixMilli(tx.Ms()),
+	}
+	if len(labels) > 0 {
+		t.Labels = labels
+	}
+	task := []any{
+		n.SpaceId, n.Kind, n.Description, strings.ToLower(n.Kind + " " + n.Description), arguments, turn, n.Priority, key,
+		n.ProjectId, n.EnvironmentId, n.TenantId, n.RunbookId, n.BatchId, tx.Ms(), queueTime, expires,
+	}
+	queued := []any{lane, due, strings.Join(labels, " ")}
+	made, err := insert(ctx, tx, &t, task, queued)
 	if err != nil {
 		return Task{}, fmt.Errorf("push: %w", err)
 	}
-	if made, err := res.RowsAffected(); err != nil {
-		return Task{}, err
-	} else if made == 0 {
+	if !made {
 		return pushedBefore(ctx, tx, n, arguments)
 	}
-	due := queueTime <= tx.Ms()
-	if err := lockTurn(ctx, tx, n.Turn); err != nil {
-		return Task{}, err
-	}
-	place, err := db.NextNumber(ctx, tx, "place")
-	if err != nil {
-		return Task{}, err
-	}
-	// A statement of its own after the lock, so that on PostgreSQL it sees who holds the turn now.
-	var head bool
-	err = tx.QueryRowContext(ctx, `INSERT INTO queue (task, kind, turn, lane, place, state, due, head, queue_time, expires, updated, space, needs)
-		VALUES ($1, $2, $3, $4, $5, 'queued', $6, $6 AND NOT EXISTS (SELECT 1 FROM queue a WHERE a.turn = $3 AND a.head), $7, $8, $9, $10, $11)
-		RETURNING head`, taskID, n.Kind, turn, lane, place, due, queueTime, expires, tx.Ms(), n.SpaceId, strings.Join(labels, " ")).Scan(&head)
-	if err != nil {
-		return Task{}, fmt.Errorf("push: %w", err)
-	}
-	if !head && due && lane < laneRegular {
-		if err := reorder(ctx, tx, n.Turn); err != nil {
-			return Task{}, err
-		}
-	}
+	t.fence.Task = t.Id
 	if len(labels) > 0 {
 		tx.Hint(lookTopic)
 	}
-	tx.Hint(queueTopic)
-	return Get(ctx, tx, taskID)
+	hintWork(tx)
+	if !t.Head && due && lane < laneRegular {
+		if err := reorder(ctx, tx, n.Turn); err != nil {
+			return Task{}, err
+		}
+		return Get(ctx, tx, t.Id)
+	}
+	return t, nil
+}
+
+const (
+	pushTask = `INSERT INTO task (id, number, space, kind, description, search, arguments, turn, priority, push_key,
+			project, environment, tenant, runbook, batch, created, queue_time, expires, state, updated) `
+	pushQueue = `INSERT INTO queue (task, kind, turn, lane, place, state, due, head, queue_time, expires, updated, space, needs) `
+)
+
+// insert writes the two rows of a task and fills in its id, number and head; false when its key was used before. The row of
+// queue comes in a statement after the lock of the turn, so that on PostgreSQL it sees who holds the turn now. There the lock
+// and the one statement for both rows travel together.
+func insert(ctx context.Context, tx *db.Tx, t *Task, task, queued []any) (made bool, err error) {
+	if tx.Engine() == db.Postgres {
+		var batch []db.Statement
+		if t.Turn != "" {
+			batch = append(batch, db.Statement{Query: lockTurns, Args: []any{[]string{t.Turn}}})
+		}
+		err = tx.Send(ctx, append(batch, db.Statement{
+			Query: `WITH source AS MATERIALIZED (SELECT nextval('number_servertasks') AS number, nextval('number_place') AS place),
+				made AS (` + pushTask + `
+					SELECT 'ServerTasks-' || s.number, s.number, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 'live', $14 FROM source s
+					ON CONFLICT (push_key) DO NOTHING RETURNING id, number)
+				` + pushQueue + `
+					SELECT m.id, $2, $6, $17, s.place, 'queued', $18, $18 AND NOT EXISTS (SELECT 1 FROM queue a WHERE a.turn = $6 AND a.head), $15, $16, $14, $1, $19
+					FROM made m, source s
+				RETURNING task, (SELECT m.number FROM made m), place, head`,
+			Args: append(task, queued...), Row: func(row db.Scanner) error {
+				made = true
+				return row.Scan(&t.Id, &t.Number, &t.place, &t.Head)
+			},
+		})...)
+		return made, err
+	}
+	if t.Id, err = db.NextID(ctx, tx, "ServerTasks"); err != nil {
+		return false, err
+	}
+	_, t.Number, _ = id.Split(t.Id)
+	res, err := tx.ExecContext(ctx, pushTask+`VALUES ($17, $18, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 'live', $14)
+		ON CONFLICT (push_key) DO NOTHING`, append(slices.Clone(task), t.Id, t.Number)...)
+	if err != nil {
+		return false, err
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		return false, err
+	}
+	if t.place, err = db.NextNumber(ctx, tx, "place"); err != nil {
+		return false, err
+	}
+	err = tx.QueryRowContext(ctx, pushQueue+`
+		VALUES ($20, $2, $6, $17, $21, 'queued', $18, $18 AND NOT EXISTS (SELECT 1 FROM queue a WHERE a.turn = $6 AND a.head), $15, $16, $14, $1, $19)
+		RETURNING head`, append(append(slices.Clone(task), queued...), t.Id, t.place)...).Scan(&t.Head)
+	return true, err
 }
 
 func (n NewTask) check(now time.Time) (arguments string, err error) {
@@ -183,7 +241,7 @@ func promote(ctx context.Context, tx *db.Tx, turn string) error {
 		return fmt.Errorf("promote: %w", err)
 	}
 	if n, err := res.RowsAffected(); err == nil && n > 0 {
-		tx.Hint(queueTopic)
+		hintWork(tx)
 	}
 	return nil
 }
@@ -240,7 +298,7 @@ func fencedIfNone(err error) error {
 
 // release lets a task go under its fence; it keeps turn and place.
 func release(ctx context.Context, tx *db.Tx, f Fence) error {
-	tx.Hint(queueTopic)
+	hintWork(tx)
 	tx.Hint(TaskTopic(f.Task))
 	return f.update(ctx, tx, "UPDATE queue SET state = 'released', updated = $4"+held, tx.Ms())
 }
@@ -257,7 +315,7 @@ func wait(ctx context.Context, tx *db.Tx, f Fence, turn string, keepTurn bool) e
 	if err != nil {
 		return err
 	}
-	tx.Hint(queueTopic)
+	hintWork(tx)
 	tx.Hint(TaskTopic(f.Task))
 	return promote(ctx, tx, turn)
 }
@@ -277,7 +335,7 @@ func Resume(ctx context.Context, tx *db.Tx, task string) error {
 	if err != nil {
 		return fmt.Errorf("resume: %w", err)
 	}
-	tx.Hint(queueTopic)
+	hintWork(tx)
 	tx.Hint(TaskTopic(task))
 	return reorder(ctx, tx, turn)
 }
@@ -327,7 +385,7 @@ func Cancel(ctx context.Context, tx *db.Tx, task, reason string) (Task, error) {
 		return Task{}, fault.Invalidf("Task %s has ended already (%s); there is nothing to cancel.", task, t.State)
 	}
 	tx.Hint(nodeTopic(node))
-	tx.Hint(queueTopic)
+	hintWork(tx)
 	tx.Hint(TaskTopic(task))
 	return t, nil
 }
@@ -351,7 +409,7 @@ func MoveToTop(ctx context.Context, tx *db.Tx, task string) (Task, error) {
 	if err := reorder(ctx, tx, turn); err != nil {
 		return Task{}, err
 	}
-	tx.Hint(queueTopic)
+	hintWork(tx)
 	return Get(ctx, tx, task)
 }
 
@@ -430,7 +488,7 @@ func ripen(ctx context.Context, tx *db.Tx, l later) error {
 	if err != nil {
 		return fmt.Errorf("ripen: %w", err)
 	}
-	tx.Hint(queueTopic)
+	hintWork(tx)
 	tx.Hint(TaskTopic(l.task))
 	return reorder(ctx, tx, l.turn)
 }

@@ -100,10 +100,14 @@ func TestPushTellsAll(t *testing.T) {
 			Id: "ServerTasks-1", Number: 1, SpaceId: "Spaces-1", Kind: "Deploy", Description: "Deploy it", Arguments: json.RawMessage(`{"DeploymentId":"Deployments-1"}`),
 			Turn: "a", Priority: true, ProjectId: "Projects-1", EnvironmentId: "Environments-1", TenantId: "Tenants-1", RunbookId: "Runbooks-1", BatchId: "b",
 			State: StateQueued, Head: true, QueueTime: got.QueueTime, QueueTimeExpiry: &expiry, LastUpdatedTime: got.LastUpdatedTime,
-			fence: Fence{Task: "ServerTasks-1"},
+			fence: Fence{Task: "ServerTasks-1"}, place: 1,
 		}
 		if diff := cmp.Diff(want, got, cmp.AllowUnexported(Task{})); diff != "" {
 			t.Error(diff)
+		}
+		read, err := try(t, d, func(ctx context.Context, tx *db.Tx) (Task, error) { return Get(ctx, tx, got.Id) })
+		if diff := cmp.Diff(read, got, cmp.AllowUnexported(Task{})); err != nil || diff != "" { // Push does not read what it wrote
+			t.Error(err, diff)
 		}
 		if got.Wire() != "Queued" || got.HasBeenPickedUpByProcessor() || got.ServerNode() != "" {
 			t.Errorf("reads %s, node %q", got.Wire(), got.ServerNode())

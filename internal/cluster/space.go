@@ -51,7 +51,7 @@ func unpark(ctx context.Context, tx *db.Tx, space string) (more bool, err error)
 	if err != nil {
 		return false, err
 	}
-	tx.Hint(queueTopic)
+	hintWork(tx)
 	if n == parkBatch {
 		return true, nil
 	}

@@ -68,6 +68,7 @@ type Task struct {
 	LogLines        int64    // the last log sequence number given out
 
 	fence Fence // of its present claim
+	place int64 // in the queue; 0 once ended
 }
 
 // Wire is the state as clients know it (behaviour.md 2.4).
@@ -126,7 +127,7 @@ const taskColumns = `t.id, t.number, t.space, t.kind, t.description, t.arguments
 	coalesce(q.state, t.state), coalesce(q.cancel, FALSE), coalesce(q.head, FALSE),
 	t.queue_time, t.expires, coalesce(q.started, t.started), t.ended, coalesce(q.updated, t.updated),
 	coalesce(q.node, t.node), t.error, coalesce(q.warnings, t.warnings), coalesce(q.interruptions, ''),
-	coalesce(q.claim, 0), coalesce(q.incarnation, 0), coalesce(q.log_lines, t.log_lines), coalesce(q.needs, '')`
+	coalesce(q.claim, 0), coalesce(q.incarnation, 0), coalesce(q.log_lines, t.log_lines), coalesce(q.needs, ''), coalesce(q.place, 0)`
 
 const fromTask = ` FROM task t LEFT JOIN queue q ON q.task = t.id `
 
@@ -139,7 +140,7 @@ func scanTask(row interface{ Scan(...any) error }) (Task, error) {
 		&t.ProjectId, &t.EnvironmentId, &t.TenantId, &t.RunbookId, &t.BatchId,
 		&t.State, &t.Cancelling, &t.Head,
 		&queueTime, &expires, &started, &ended, &updated,
-		&t.Node, &t.ErrorMessage, &t.HasWarnings, &interruptions, &t.Claims, &t.fence.Incarnation, &t.LogLines, &needs)
+		&t.Node, &t.ErrorMessage, &t.HasWarnings, &interruptions, &t.Claims, &t.fence.Incarnation, &t.LogLines, &needs, &t.place)
 	if err != nil {
 		return Task{}, err
 	}

@@ -6,5 +6,8 @@
 // stop itself at one of them (OCTAVO_TEST_CRASH), and see which ones a run passes (OCTAVO_TEST_CRASH_SEEN).
 package crashpoint
 
+// On tells that this is the test build.
+const On = false
+
 // Reach marks that the named place is passed.
 func Reach(string) {}

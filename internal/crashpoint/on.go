@@ -12,6 +12,9 @@ import (
 	"syscall"
 )
 
+// On tells that this is the test build.
+const On = true
+
 var (
 	mu     sync.Mutex
 	passed = map[string]int{}

@@ -2,6 +2,8 @@ package db
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,7 +18,7 @@ const channel = "octavo"
 type hints struct {
 	mu        sync.Mutex
 	listeners map[string]map[chan struct{}]struct{}
-	pending   map[string]struct{}
+	pending   map[string]string // topic: "", or the query that gives another one
 	kick      chan struct{}
 
 	conf  *pgx.ConnConfig // nil: this process only
@@ -30,7 +32,7 @@ type hints struct {
 func newHints(conf *pgx.ConnConfig) *hints {
 	ctx, stop := context.WithCancel(context.Background())
 	return &hints{
-		listeners: map[string]map[chan struct{}]struct{}{}, pending: map[string]struct{}{}, kick: make(chan struct{}, 1),
+		listeners: map[string]map[chan struct{}]struct{}{}, pending: map[string]string{}, kick: make(chan struct{}, 1),
 		conf: conf, ctx: ctx, stop: stop,
 	}
 }
@@ -58,13 +60,13 @@ func (d *DB) Listen(topic string) (wake <-chan struct{}, stop func()) {
 }
 
 // Hint wakes whoever listens on a topic without a transaction.
-func (d *DB) Hint(topic string) { d.hints.send([]string{topic}) }
+func (d *DB) Hint(topic string) { d.hints.send(map[string]string{topic: ""}) }
 
-func (h *hints) send(topics []string) {
+func (h *hints) send(topics map[string]string) {
 	if len(topics) == 0 {
 		return
 	}
-	for _, t := range topics {
+	for t := range topics {
 		h.wake(t)
 	}
 	if h.conf == nil {
@@ -72,8 +74,10 @@ func (h *hints) send(topics []string) {
 	}
 	h.begin()
 	h.mu.Lock()
-	for _, t := range topics {
-		h.pending[t] = struct{}{}
+	for t, query := range topics {
+		if old, is := h.pending[t]; !is || old != "" {
+			h.pending[t] = query
+		}
 	}
 	h.mu.Unlock()
 	select {
@@ -153,17 +157,28 @@ func (h *hints) notify(conn *pgx.Conn) error {
 			return nil
 		case <-h.kick:
 		}
-		time.Sleep(2 * time.Millisecond) // gathers what a burst of commits has to say
 		h.mu.Lock()
-		topics := make([]string, 0, len(h.pending))
-		for t := range h.pending {
-			topics = append(topics, t)
-		}
-		clear(h.pending)
+		topics := h.pending
+		h.pending = map[string]string{}
 		h.mu.Unlock()
-		if _, err := conn.Exec(h.ctx, "SELECT pg_notify($1, t) FROM unnest($2::text[]) t", channel, topics); err != nil {
-			return err
+		for t, query := range topics {
+			if query == "" {
+				continue
+			}
+			delete(topics, t)
+			var one string
+			if err := conn.QueryRow(h.ctx, query).Scan(&one); err == nil {
+				topics[one] = ""
+			} else if !errors.Is(err, pgx.ErrNoRows) {
+				return err
+			}
 		}
+		if len(topics) > 0 {
+			if _, err := conn.Exec(h.ctx, "SELECT pg_notify($1, t) FROM unnest($2::text[]) t", channel, pack(topics)); err != nil {
+				return err
+			}
+		}
+		time.Sleep(2 * time.Millisecond) // gathers what a burst of commits has to say; the first one is sent at once
 	}
 }
 
@@ -178,7 +193,29 @@ func (h *hints) listen(conn *pgx.Conn) error {
 			return err
 		}
 		if _, own := h.ownID.Load(n.PID); !own {
-			h.wake(n.Payload)
+			for topic := range strings.SplitSeq(n.Payload, "\n") {
+				h.wake(topic)
+			}
 		}
 	}
+}
+
+// pack puts topics into as few messages as there may be: each message costs every listening process a wake-up.
+func pack(topics map[string]string) (messages []string) {
+	const most = 7900 // PostgreSQL takes less than 8,000 bytes
+	var b strings.Builder
+	for t := range topics {
+		if b.Len() > 0 && b.Len()+1+len(t) > most {
+			messages = append(messages, b.String())
+			b.Reset()
+		}
+		if b.Len() > 0 {
+			b.WriteByte('\n')
+		}
+		b.WriteString(t)
+	}
+	if b.Len() > 0 {
+		messages = append(messages, b.String())
+	}
+	return messages
 }

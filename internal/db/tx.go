@@ -15,12 +15,12 @@ import (
 
 // Tx is a transaction with one time: every row that is written together has the same.
 type Tx struct {
-	*sql.Tx
+	querier
 	Now    time.Time
 	engine Engine
 	number string
 	update string
-	hints  []string
+	hints  map[string]string // topic: "", or the query of HintOne
 }
 
 // Engine tells which text to run, in the few places where there are two.
@@ -35,12 +35,22 @@ func (tx *Tx) ForUpdate() string { return tx.update }
 // Hint wakes whoever listens on a topic, on any node, after the commit. It may get lost: the truth
 // is in the rows, and loops poll.
 func (tx *Tx) Hint(topic string) {
-	for _, t := range tx.hints {
-		if t == topic {
-			return
-		}
+	if tx.hints == nil {
+		tx.hints = map[string]string{}
 	}
-	tx.hints = append(tx.hints, topic)
+	tx.hints[topic] = ""
+}
+
+// HintOne wakes, in this process, who listens on a topic; in others who listens on the topic that a query gives when the
+// hint is sent, shortly after the commit. It gives at most one, or none when nobody needs to be woken any more. Where there
+// are no other processes, the query is not asked.
+func (tx *Tx) HintOne(topic, query string) {
+	if tx.hints == nil {
+		tx.hints = map[string]string{}
+	}
+	if _, all := tx.hints[topic]; !all {
+		tx.hints[topic] = query
+	}
 }
 
 // InTx runs a transaction that may write. If it loses against another one it is run again, so fn
@@ -91,16 +101,32 @@ func (d *DB) run(ctx context.Context, on *sql.DB, opts *sql.TxOptions, fn func(*
 }
 
 func (d *DB) once(ctx context.Context, on *sql.DB, opts *sql.TxOptions, fn func(*Tx) error) error {
+	tx := &Tx{Now: time.Now(), engine: d.dialect.engine, number: d.dialect.number, update: d.dialect.forUpdate}
+	if d.dialect.engine == Postgres {
+		s, err := beginSession(ctx, on, opts != nil && opts.ReadOnly)
+		if err != nil {
+			return fmt.Errorf("begin: %w", err)
+		}
+		if s != nil {
+			defer s.end()
+			tx.querier = s
+			return d.finish(tx, fn, func() error { return s.commit(ctx) })
+		}
+	}
 	stx, err := on.BeginTx(ctx, opts)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
 	defer stx.Rollback() //nolint:errcheck // harmless after the commit; a panic keeps flying
-	tx := &Tx{Tx: stx, Now: time.Now(), engine: d.dialect.engine, number: d.dialect.number, update: d.dialect.forUpdate}
+	tx.querier = stx
+	return d.finish(tx, fn, stx.Commit)
+}
+
+func (d *DB) finish(tx *Tx, fn func(*Tx) error, commit func() error) error {
 	if err := fn(tx); err != nil {
 		return err
 	}
-	if err := stx.Commit(); err != nil {
+	if err := commit(); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
 	d.hints.send(tx.hints)

@@ -1,0 +1,171 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/octavo/octavo/internal/crashpoint"
+	"github.com/octavo/octavo/internal/db"
+)
+
+// The end of tasks and the claim of the next ones are one transaction, and on PostgreSQL one round trip too (performance.md
+// 3.10): statements over lists, of which none depends on the answer of another one. SQLite is in this process; there the
+// statements for one task run one by one.
+
+const (
+	lockTurns = "SELECT pg_advisory_xact_lock(791200403, hashtext(k)) FROM unnest($1::text[]) k"
+
+	// endAll is end for many tasks at once. One whose fence is over is left out.
+	endAll = `WITH gone AS (
+			DELETE FROM queue q USING unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[]) AS e (task, incarnation, claim, state, error)
+			WHERE q.task = e.task AND q.incarnation = e.incarnation AND q.claim = e.claim AND q.state = 'running'
+			RETURNING q.task, q.node, q.started, q.warnings, q.log_lines, e.state, e.error)
+		UPDATE task AS t SET state = g.state, error = g.error, node = g.node, started = g.started, warnings = g.warnings, log_lines = g.log_lines, ended = $6, updated = $6
+		FROM gone g WHERE t.id = g.task AND t.state = 'live' RETURNING t.id`
+
+	// promoteAll is promote for many turns.
+	promoteAll = `UPDATE queue SET head = TRUE WHERE task = ANY (ARRAY(
+			SELECT (SELECT b.task FROM queue b WHERE b.turn = k AND NOT b.head AND b.due AND b.state IN ('queued', 'released', 'running')
+				ORDER BY b.lane, b.place LIMIT 1)
+			FROM unnest($1::text[]) k WHERE NOT EXISTS (SELECT 1 FROM queue a WHERE a.turn = k AND a.head)))`
+)
+
+// settled is what one transaction of the dispatcher has done.
+type settled struct {
+	got      []Task // claimed, to be started
+	took     int    // of the free slots
+	promoted int64
+}
+
+// settleAndClaim writes what has ended and claims, if c is not nil; with ending it claims what is to be ended too. The
+// transaction is over when it returns nil on PostgreSQL, except where more had to be asked.
+func (s *session) settleAndClaim(ctx context.Context, tx *db.Tx, c *claimer, ending bool) (out settled, err error) {
+	// Turns are locked in one order, so that two nodes never wait for each other.
+	slices.SortStableFunc(s.pending, func(a, b result) int { return strings.Compare(a.of.run.Task.Turn, b.of.run.Task.Turn) })
+	together := tx.Engine() == db.Postgres
+	var turns []string
+	var ends []result
+	for _, r := range s.pending {
+		if turn := r.of.run.Task.Turn; together && turn != "" && (len(turns) == 0 || turns[len(turns)-1] != turn) {
+			turns = append(turns, turn)
+		}
+	}
+	var batch []db.Statement
+	if len(turns) > 0 {
+		batch = append(batch, db.Statement{Query: lockTurns, Args: []any{turns}})
+	}
+	for _, r := range s.pending {
+		// The end of a cancelled one says why it was cancelled, which only its row knows.
+		if o, is := r.outcome.(Ended); together && is && o.State != Canceled {
+			ends = append(ends, r)
+			continue
+		}
+		if err := tx.Send(ctx, batch...); err != nil {
+			return out, err
+		}
+		batch = nil
+		if err := s.settle(ctx, tx, r); err != nil {
+			return out, err
+		}
+	}
+	if len(ends) > 0 {
+		over, statements := endStatements(tx, ends, &out.promoted)
+		batch = append(batch, statements...)
+		if s.n.conf.OnEnd != nil {
+			if err := tx.Send(ctx, batch...); err != nil {
+				return out, err
+			}
+			batch = nil
+			for _, r := range ends {
+				if id := r.of.run.Task.Id; over[id] {
+					if err := s.onEnd(ctx, tx, id); err != nil {
+						return out, err
+					}
+				}
+			}
+		}
+	}
+	if c != nil && (len(c.kinds) == 0 || c.most <= 0) {
+		c = nil
+	}
+	if !together {
+		if c != nil {
+			if out.got, err = claim(ctx, tx, *c); err != nil {
+				return out, err
+			}
+			out.took = len(out.got)
+		}
+		if ending {
+			more, err := claimEnding(ctx, tx, s.n.conf.Name, s.epoch, s.kinds)
+			out.got = append(out.got, more...)
+			return out, err
+		}
+		return out, nil
+	}
+	if c != nil {
+		batch = append(batch, claimStatement(tx, *c, &out.got))
+	}
+	if ending || crashpoint.On { // a process may die between the last statement and the commit
+		err = tx.Send(ctx, batch...)
+	} else {
+		err = tx.SendLast(ctx, batch...)
+	}
+	if err != nil {
+		return out, err
+	}
+	byPlace(tx, out.got)
+	out.took = len(out.got)
+	if ending {
+		more, err := claimEnding(ctx, tx, s.n.conf.Name, s.epoch, s.kinds)
+		out.got = append(out.got, more...)
+		return out, err
+	}
+	return out, nil
+}
+
+// endStatements end tasks under their fences and let the next ones of their turns be ready. over is filled with those
+// whose fence held.
+func endStatements(tx *db.Tx, ends []result, promoted *int64) (over map[string]bool, statements []db.Statement) {
+	over = map[string]bool{}
+	var tasks, states, texts, turns []string
+	var incarnations, claims []int64
+	for _, r := range ends {
+		o, f := r.outcome.(Ended), r.of.run.Fence
+		tasks, incarnations, claims = append(tasks, f.Task), append(incarnations, f.Incarnation), append(claims, f.Claim)
+		states, texts = append(states, string(o.State)), append(texts, o.Text)
+		if turn := r.of.run.Task.Turn; turn != "" {
+			turns = append(turns, turn)
+		}
+	}
+	statements = []db.Statement{{Query: endAll, Args: []any{tasks, incarnations, claims, states, texts, tx.Ms()}, Row: func(row db.Scanner) error {
+		var id string
+		err := row.Scan(&id)
+		over[id] = true
+		tx.Hint(TaskTopic(id))
+		return err
+	}}}
+	if turns = slices.Compact(turns); len(turns) > 0 {
+		statements = append(statements, db.Statement{Query: promoteAll, Args: []any{turns}, Done: func(n int64) { *promoted = n }})
+	}
+	return over, statements
+}
+
+// claimStatement is a claim that answers with the whole tasks; PostgreSQL only.
+func claimStatement(tx *db.Tx, c claimer, got *[]Task) db.Statement {
+	text, args := claimText(db.Postgres, c, tx.Ms())
+	return db.Statement{Query: text, Args: args, Row: func(row db.Scanner) error {
+		t, err := scanTask(row)
+		*got = append(*got, t)
+		return err
+	}}
+}
+
+// byPlace puts claimed tasks in their order and hints at them.
+func byPlace(tx *db.Tx, got []Task) {
+	slices.SortFunc(got, func(a, b Task) int { return cmp.Compare(a.place, b.place) })
+	for _, t := range got {
+		tx.Hint(TaskTopic(t.Id))
+	}
+}
