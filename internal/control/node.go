@@ -221,7 +221,7 @@ func (c *Control) AwaitDrained(ctx context.Context, name string, d Drain, say fu
 // untilIdle waits until a node has no task and no handler any more, at most for a time, and gives what is left.
 func (c *Control) untilIdle(ctx context.Context, name string, wait time.Duration, say func(string)) (left []cluster.Task, err error) {
 	// Handlers are told of at the next beat, and a database may be away for a moment.
-	const poll, retell, linger = 500 * time.Millisecond, 30 * time.Second, 10 * time.Second
+	const shortest, longest, retell, linger = 500 * time.Millisecond, 5 * time.Second, 30 * time.Second, 10 * time.Second
 	begin := time.Now()
 	told := begin
 	for {
@@ -259,7 +259,7 @@ func (c *Control) untilIdle(ctx context.Context, name string, wait time.Duration
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-time.After(poll):
+		case <-time.After(min(max(waited/20, shortest), longest)):
 		}
 	}
 }
