@@ -262,9 +262,9 @@ func (i *installation) registerAgent(name string, polling bool, via func(string)
 		register = append(register, "--environment", environment)
 	}
 	if polling {
-		_, port, _ := net.SplitHostPort(i.comms)
+		host, port, _ := net.SplitHostPort(i.comms)
 		configure = append(configure, "--no-listen")
-		register = append(register, "--comms-style", "TentacleActive", "--server-comms-address", "127.0.0.1", "--server-comms-port", port)
+		register = append(register, "--comms-style", "TentacleActive", "--server-comms-address", host, "--server-comms-port", port)
 	} else {
 		address := freeAddress(i.t)
 		_, port, _ := net.SplitHostPort(via(address))

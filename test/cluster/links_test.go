@@ -59,15 +59,9 @@ func TestTrustReachesEveryNode(t *testing.T) {
 	c.says(a, linked, 2, 30*time.Second)
 }
 
-// callsAsRows says that a call for a polling agent travels to the node that holds its link.
-const callsAsRows = false
-
 // TestPollingOneNodeRow59Row64Row65 has every node in turn deploy a package and a script to an agent that polls one node only, one
 // that polls a balancer of all nodes, and one that listens.
 func TestPollingOneNodeRow59Row64Row65(t *testing.T) {
-	if !callsAsRows {
-		t.Skip("calls to polling agents do not travel between nodes yet")
-	}
 	parallel(t)
 	c := threeNodes(t)
 	c.polls("one", c.all[1].comms)
@@ -111,9 +105,6 @@ func TestPollingOneNodeRow59Row64Row65(t *testing.T) {
 // TestOneAddressOutlivesNodesRow65 kills (-9) two of three nodes while a script counts on an agent that knows one address only. Its
 // link moves to the node that is left, which carries the deployment on.
 func TestOneAddressOutlivesNodesRow65(t *testing.T) {
-	if !callsAsRows {
-		t.Skip("calls to polling agents do not travel between nodes yet")
-	}
 	parallel(t)
 	c := threeNodes(t)
 	c.polls("balanced", c.balancer(func(n *installation) string { return n.comms }))

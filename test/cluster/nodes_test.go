@@ -1,14 +1,17 @@
 package cluster
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -29,6 +32,13 @@ func threeNodes(t *testing.T, flags ...string) *nodes {
 	t.Helper()
 	c := &nodes{installation: prepare(t, db.Postgres, flags...)}
 	c.all = []*installation{c.installation, c.neighbour("node-2"), c.neighbour("node-3")}
+	// For polling agents the second node has an address of its own with the same port, the third the same address with
+	// another port (behaviour.md rows 60 and 61).
+	_, port, err := net.SplitHostPort(c.comms)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.all[1].comms = net.JoinHostPort("127.0.0.2", port)
 	for _, n := range c.all {
 		n.start()
 	}
@@ -44,8 +54,8 @@ func (c *nodes) pollEvery(a *agentProcess) {
 	c.t.Helper()
 	a.kill()
 	for _, n := range c.all[1:] {
-		_, port, _ := strings.Cut(n.comms, ":")
-		c.must(agent, "poll-server", "--data", a.data, "--server", n.url, "--apiKey", n.key, "--server-comms-address", "127.0.0.1", "--server-comms-port", port)
+		host, port, _ := net.SplitHostPort(n.comms)
+		c.must(agent, "poll-server", "--data", a.data, "--server", n.url, "--apiKey", n.key, "--server-comms-address", host, "--server-comms-port", port)
 	}
 	c.startAgent(a)
 }
@@ -202,9 +212,10 @@ func (i *installation) succeeds(id string, within time.Duration) {
 	}
 }
 
-// TestOwnerKilledRow16Row36 kills (-9) the node that runs a deployment in the middle of a script that counts to 30. Another
-// node adopts the script: it is started once, each number is logged once, and the loss of the node is no failure.
-func TestOwnerKilledRow16Row36(t *testing.T) {
+// TestOwnerKilledRow16Row36Row60Row61Row63 kills (-9) the node that runs a deployment in the middle of a script that counts to 30. Another
+// node adopts the script: it is started once, each number is logged once, and the loss of the node is no failure. Who
+// followed the log through the dead node goes on through another, at the next entry.
+func TestOwnerKilledRow16Row36Row60Row61Row63(t *testing.T) {
 	parallel(t)
 	c := threeNodes(t)
 	c.addAgent("listening", false, []string{"app"}, "Test")
@@ -214,6 +225,20 @@ func TestOwnerKilledRow16Row36(t *testing.T) {
 	c.reached(id, 8)
 	owner := c.owner(id)
 	rest := c.others(owner)
+	followed := make(chan []entry, 1)
+	go func() { // no Fatal in here
+		seen, over, err := owner.follow(id, 0)
+		if over || len(seen) == 0 {
+			t.Errorf("the stream through %s gave %d entries, and ended with %v before the node died", owner.name, len(seen), err)
+			seen = []entry{{}}
+		}
+		more, over, err := rest[0].follow(id, seen[len(seen)-1].Number)
+		if !over {
+			t.Errorf("the stream through %s ended without the task's end: %v", rest[0].name, err)
+		}
+		followed <- append(seen, more...)
+	}()
+	c.reached(id, 10)
 	owner.kill()
 	died := time.Now()
 	rest[0].logs(id, "goes on with this task")
@@ -223,6 +248,7 @@ func TestOwnerKilledRow16Row36(t *testing.T) {
 	}
 	rest[1].succeeds(id, 60*time.Second)
 	c.counted(id, rest...)
+	c.wholeStream(<-followed)
 	for _, n := range rest {
 		if now := slices.Contains(rest[0].tasksOf(n), id); now != strings.Contains(n.raw(id), "Node "+n.name+" goes on") {
 			t.Errorf("%s ran it to its end: %v; the log says otherwise", n.name, now)
@@ -248,13 +274,79 @@ func (c *installation) log30(id string) (most int) {
 	return most
 }
 
+// entry is one event of a log that is followed.
+type entry struct {
+	Number int64
+	Text   string
+}
+
+// follow reads a task's stream of log entries through a node, until the task's end or until the stream breaks off.
+func (c client) follow(id string, after int64) (seen []entry, over bool, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("%s%s/tasks/%s/follow", c.url, space, id), nil)
+	if err != nil {
+		return nil, false, err
+	}
+	request.Header.Set("X-Octopus-ApiKey", c.key)
+	request.Header.Set("Last-Event-ID", strconv.FormatInt(after, 10))
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, false, err
+	}
+	defer response.Body.Close()
+	lines := bufio.NewScanner(response.Body)
+	lines.Buffer(nil, 1<<20)
+	var now entry
+	for lines.Scan() {
+		key, value, _ := strings.Cut(lines.Text(), ": ")
+		switch key {
+		case "id":
+			if now.Number, err = strconv.ParseInt(value, 10, 64); err != nil {
+				return seen, false, err
+			}
+		case "data":
+			now.Text = value
+		case "event":
+			over = value == "end"
+		case "":
+			if now.Number > 0 && !over {
+				seen = append(seen, now)
+			}
+			now = entry{}
+		}
+	}
+	return seen, over, lines.Err()
+}
+
+// wholeStream holds a followed log against what must be true: numbered without a gap, and every agent's count is whole.
+func (c *nodes) wholeStream(seen []entry) {
+	c.t.Helper()
+	said := map[string]int{}
+	for at, e := range seen {
+		if e.Number != int64(at+1) {
+			c.t.Fatalf("entry %d of the stream has number %d", at+1, e.Number)
+		}
+		for n := range thirty {
+			if text := fmt.Sprintf("n %d", n+1); strings.Contains(e.Text, strconv.Quote(text)) {
+				said[text]++
+			}
+		}
+	}
+	for n := range thirty {
+		if text := fmt.Sprintf("n %d", n+1); said[text] != len(c.agents) {
+			c.t.Errorf("the stream says %q %d times, want %d", text, said[text], len(c.agents))
+		}
+	}
+}
+
 // TestOwnerStopped stops (SIGSTOP) the node that runs a deployment for longer than its lease. Another adopts the
 // script; the woken node finds itself fenced, says nothing more, and is well again by itself (I1-I4).
 func TestOwnerStopped(t *testing.T) {
 	parallel(t)
 	c := threeNodes(t)
 	c.addAgent("listening", false, []string{"app"}, "Test")
-	c.pollEvery(c.addAgent("polling", true, []string{"app"}, "Test"))
+	c.polls("polling", c.balancer(func(n *installation) string { return n.comms }))
 	p := c.counter("Count", "0.9") // longer than the 15 s after which a silent node is dead
 	id := c.deploy(p, "1.0.0", "Test", nil)
 	c.reached(id, 3)
@@ -450,6 +542,17 @@ func TestEveryNodeShowsTheSameRow1(t *testing.T) {
 	id := c.deploy(p, "1.0.0", "Test", nil)
 	type view struct{ lines, raw []string }
 	views := make([]view, len(c.all))
+	streams := make([][]entry, len(c.all))
+	var following sync.WaitGroup
+	for at, n := range c.all {
+		following.Go(func() {
+			var over bool
+			var err error
+			if streams[at], over, err = n.follow(id, 0); !over {
+				t.Errorf("the stream through %s ended without the task's end: %v", n.name, err)
+			}
+		})
+	}
 	grown := 0
 	c.eventually(60*time.Second, "the deployment ends", func() (bool, string) {
 		ended := true
@@ -481,6 +584,12 @@ func TestEveryNodeShowsTheSameRow1(t *testing.T) {
 	}
 	c.succeeds(id, time.Second)
 	c.counted(id, c.all...)
+	following.Wait()
+	for at, n := range c.all {
+		if c.wholeStream(streams[at]); !slices.Equal(streams[at], streams[0]) {
+			t.Errorf("the stream through %s differs from that through node-1", n.name)
+		}
+	}
 	for _, path := range []string{"/tasks/" + id, "/tasks/" + id + "/details?verbose=true", "/tasks/" + id + "/raw", "/projects/all", "/machines/all", "/environments/all", "/projects/" + p.text("Id") + "/releases", "/deployments"} {
 		first, err := c.send("GET", space+path, "", nil)
 		if err != nil {
