@@ -60,6 +60,9 @@ func (w *world) around(did []dbtest.Statement, commit func() error) error {
 	if err := commit(); err != nil {
 		return err
 	}
+	if w.watch != nil {
+		w.watch(did)
+	}
 	for _, s := range did {
 		if !strings.Contains(s.Query, "WHERE task = $1 AND incarnation = $2 AND claim = $3") {
 			continue

@@ -8,6 +8,7 @@ import (
 
 	"github.com/octavo/octavo/internal/cluster"
 	"github.com/octavo/octavo/internal/db"
+	"github.com/octavo/octavo/internal/db/dbtest"
 )
 
 // Read this to know what a cluster does. Three nodes share one database; each has a REST API. Three agents have never
@@ -104,4 +105,38 @@ func story(t *testing.T, w *world) {
 	// Through all of this no script ran twice, none beside one of the same turn, every line is in its log once and in
 	// order, every claim was below its node's cap, and every term's duties were done once.
 	w.checkEnd()
+}
+
+// A script on the server itself dies with its server, and nobody can know how far it came. So nothing is repeated: the
+// next owner asks a person, and waits without a slot.
+func TestStoryOfAScriptOnTheServer(t *testing.T) {
+	p := newPlace(t, db.SQLite)
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, p)
+		defer w.leave()
+		a := w.boot("a", 5)
+		w.soon("the agents are healthy", w.idle)
+		died := make(chan struct{})
+		w.watch = func(did []dbtest.Statement) { // a real process takes no time in a bubble, so it is caught as it begins
+			for _, s := range did {
+				if strings.Contains(s.Query, "SET state = 'started'") {
+					w.watch = nil
+					go func() { defer close(died); a.kill() }()
+				}
+			}
+		}
+		task := w.deploy("a", "Here", "Test")
+		<-died
+		w.boot("b", 5)
+		question := ""
+		w.soon("a person is asked", func() bool {
+			question = w.request("b", "GET", "/api/interruptions?pendingOnly=true&regarding="+task, nil).text("Items.0.Id")
+			return question != ""
+		})
+		w.soon("nobody owns the task", func() bool { return w.state(task) == cluster.StateWaiting })
+		w.request("b", "PUT", "/api/interruptions/"+question+"/responsible", nil)
+		w.request("b", "POST", "/api/interruptions/"+question+"/submit", m{"Guidance": "Fail"})
+		w.soon("the task fails", func() bool { return w.state(task) == cluster.Failed })
+		w.inOrder(w.raw("b", task), "goes on with this task", "nobody can know", "admin answered: Fail")
+	})
 }

@@ -15,10 +15,13 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/octavo/octavo/internal/api"
 	"github.com/octavo/octavo/internal/blob"
 	"github.com/octavo/octavo/internal/cluster"
 	"github.com/octavo/octavo/internal/control"
+	"github.com/octavo/octavo/internal/convention"
 	"github.com/octavo/octavo/internal/db"
 	"github.com/octavo/octavo/internal/db/dbtest"
 	"github.com/octavo/octavo/internal/engine"
@@ -28,6 +31,21 @@ import (
 	"github.com/octavo/octavo/internal/hub"
 	"github.com/octavo/octavo/internal/secret"
 )
+
+// The test binary also is what scripts on the server run under, and the tool they run, as octavo is.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "supervise":
+			os.Exit(engine.Supervise(os.Stdin, os.Args[2:]))
+		case "tool":
+			os.Exit(convention.Main(context.Background(), os.Args[2:], os.Stdout, os.Stderr))
+		}
+	}
+	// Under the race detector every process sleeps a second before it ends.
+	must(0, os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE")))
+	goleak.VerifyTestMain(m)
+}
 
 // Keys are expensive, so all agents of all worlds share one identity, and all clusters a master key.
 var (
@@ -61,8 +79,9 @@ type world struct {
 	processes sync.WaitGroup // scripts
 	buried    sync.WaitGroup // killed nodes whose code has not returned yet
 
-	commits sync.Mutex               // held while a transaction is committed, so that the ledger has them in their order
-	fences  map[string]cluster.Fence // by task: the highest that has written
+	watch   func(did []dbtest.Statement) // is told of each commit of a node, if it is set
+	commits sync.Mutex                   // held while a transaction is committed, so that the ledger has them in their order
+	fences  map[string]cluster.Fence     // by task: the highest that has written
 
 	mu       sync.Mutex
 	notes    map[string]int
@@ -311,7 +330,7 @@ func (w *world) boot(name string, taskCap int) *node {
 	packages := feed.Repository{DB: n.db, Blobs: w.blobs}
 	use := &control.Control{DB: n.db, Ring: ring(), Hub: n.hub, Packages: packages, Node: name}
 	n.api = must(api.New(use, tasklog.Reader{DB: n.db, Blobs: w.blobs}, log))
-	carry := &engine.Engine{DB: n.db, Blobs: w.blobs, Hub: n.hub, Ring: ring(), Packages: packages, Log: log, Node: name, Work: filepath.Join(n.dir, "server")}
+	carry := &engine.Engine{DB: n.db, Blobs: w.blobs, Hub: n.hub, Ring: ring(), Packages: packages, Log: log, Node: name, Work: filepath.Join(n.dir, "server"), Supervise: []string{must(os.Executable()), "supervise"}}
 	background, end := context.WithCancel(context.Background())
 	n.end = end
 	n.loops.Go(func() { carry.Sweep(background) })
