@@ -39,6 +39,7 @@ type Wire struct {
 type Statement struct {
 	Query string
 	Args  []any
+	Rows  int64 // that it changed, or gave and somebody read
 }
 
 // ErrWire is what a process is told whose connection was lost.
@@ -183,7 +184,7 @@ type wiredConn struct {
 	driver.Conn
 	w    *Wire
 	tx   driver.Tx // the transaction that is open
-	did  []Statement
+	did  []*Statement
 	lost bool
 }
 
@@ -242,7 +243,7 @@ func failure(v verdict) error {
 }
 
 // statement runs one of a transaction.
-func (c *wiredConn) statement(ctx context.Context, query string, args []driver.NamedValue, run func() error) error {
+func (c *wiredConn) statement(ctx context.Context, query string, args []driver.NamedValue, run func(*Statement) error) error {
 	if c.lost {
 		return ErrWire
 	}
@@ -251,32 +252,36 @@ func (c *wiredConn) statement(ctx context.Context, query string, args []driver.N
 		c.lose()
 		return errors.Join(c.w.wait(ctx, v), ErrWire)
 	}
-	if err := run(); err != nil {
+	s := &Statement{Query: query, Args: make([]any, len(args))}
+	for i, a := range args {
+		s.Args[i] = a.Value
+	}
+	if err := run(s); err != nil {
 		return err
 	}
 	if v.fail {
 		c.lose()
 		return ErrWire
 	}
-	s := Statement{Query: query, Args: make([]any, len(args))}
-	for i, a := range args {
-		s.Args[i] = a.Value
-	}
 	c.did = append(c.did, s)
 	return nil
 }
 
 func (c *wiredConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (result driver.Result, err error) {
-	err = c.statement(ctx, query, args, func() (err error) {
-		result, err = c.Conn.(driver.ExecerContext).ExecContext(ctx, query, args)
+	err = c.statement(ctx, query, args, func(s *Statement) (err error) {
+		if result, err = c.Conn.(driver.ExecerContext).ExecContext(ctx, query, args); err == nil {
+			s.Rows, err = result.RowsAffected()
+		}
 		return err
 	})
 	return result, err
 }
 
 func (c *wiredConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (rows driver.Rows, err error) {
-	err = c.statement(ctx, query, args, func() (err error) {
-		rows, err = c.Conn.(driver.QueryerContext).QueryContext(ctx, query, args)
+	err = c.statement(ctx, query, args, func(s *Statement) (err error) {
+		if rows, err = c.Conn.(driver.QueryerContext).QueryContext(ctx, query, args); err == nil {
+			rows = counted{rows, &s.Rows}
+		}
 		return err
 	})
 	if err != nil && rows != nil { // they came, but nobody may know
@@ -284,6 +289,20 @@ func (c *wiredConn) QueryContext(ctx context.Context, query string, args []drive
 		rows = nil
 	}
 	return rows, err
+}
+
+// counted counts rows as they are read.
+type counted struct {
+	driver.Rows
+	n *int64
+}
+
+func (c counted) Next(to []driver.Value) error {
+	err := c.Rows.Next(to)
+	if err == nil {
+		*c.n++
+	}
+	return err
 }
 
 // Commit is the transaction's. It has no context, as database/sql would have it.
@@ -298,7 +317,11 @@ func (c *wiredConn) Commit() error {
 	}
 	tx := c.tx
 	c.tx = nil
-	if err := c.w.around(c.did, tx.Commit); err != nil {
+	did := make([]Statement, len(c.did))
+	for i, s := range c.did {
+		did[i] = *s
+	}
+	if err := c.w.around(did, tx.Commit); err != nil {
 		return err
 	}
 	if v.fail {

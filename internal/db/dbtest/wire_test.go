@@ -46,7 +46,7 @@ func TestWire(t *testing.T) {
 					defer d.Close()
 					commits := 0
 					w.Around(func(did []Statement, commit func() error) error {
-						if len(did) == 1 && strings.HasPrefix(did[0].Query, "UPDATE") && did[0].Args[0] == int64(7) {
+						if len(did) == 1 && strings.HasPrefix(did[0].Query, "UPDATE") && did[0].Args[0] == int64(7) && did[0].Rows == 1 {
 							commits++
 						}
 						return commit()
