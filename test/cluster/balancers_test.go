@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,10 +40,10 @@ func (c *nodes) balanced(kind string) (web, comms string) {
 			made = strings.Replace(made, "http {", "http {\n"+what+"_temp_path "+c.path("nginx-"+what)+";\n", 1)
 		}
 		writeFile(c.t, config, made)
-		p = spawn(c.t, c.path(kind+".log"), nil, "nginx", "-p", c.dir, "-c", config)
+		p = spawn(c.t, c.path(kind+".log"), nil, "/usr/sbin/nginx", "-p", c.dir, "-c", config)
 	case "haproxy":
 		writeFile(c.t, config, made)
-		p = spawn(c.t, c.path(kind+".log"), nil, "haproxy", "-db", "-f", config)
+		p = spawn(c.t, c.path(kind+".log"), nil, "/usr/sbin/haproxy", "-db", "-f", config)
 	}
 	c.t.Cleanup(func() {
 		_ = p.Process.Kill()
@@ -78,19 +77,25 @@ func TestBalancersRow48Row51Row55Row57(t *testing.T) {
 	for _, kind := range []string{"nginx", "haproxy"} {
 		t.Run(kind, func(t *testing.T) {
 			parallel(t)
-			c := threeNodes(t, "--trusted-proxies", "127.0.0.0/8")
-			web, comms := c.balanced(kind)
-			through := *c.installation // the same installation, through the balancer
-			through.client = client{url: "http://" + web, key: c.key}
+			direct := threeNodes(t, "--trusted-proxies", "127.0.0.0/8")
+			web, comms := direct.balanced(kind)
+			first := *direct.installation // the same, through the balancer
+			first.client = client{url: "http://" + web, key: direct.key}
+			c := &nodes{installation: &first, all: direct.all}
 			c.polls("balanced", comms)
 
 			size := int64(48 << 20)
 			if long() {
 				size = 5 << 30
 			}
-			upload(t, &through, "big.1.0.0.zip", size)
+			reader, writer := io.Pipe()
+			go func() {
+				block := endless(bytes.Repeat([]byte("0123456789abcdef"), 64<<10))
+				writer.CloseWithError(zipOf(writer, "content", io.LimitReader(block, size)))
+			}()
+			c.uploadFrom("big.1.0.0.zip", reader)
 			var stored struct{ PackageSizeBytes int64 }
-			through.call("GET", "/packages/packages-big.1.0.0", nil, &stored)
+			c.call("GET", "/packages/packages-big.1.0.0", nil, &stored)
 			if stored.PackageSizeBytes < size {
 				t.Errorf("the package has %d bytes of %d", stored.PackageSizeBytes, size)
 			}
@@ -105,13 +110,13 @@ func TestBalancersRow48Row51Row55Row57(t *testing.T) {
 						return
 					case <-time.After(5 * time.Millisecond):
 					}
-					if err := through.hasty().try("GET", "/api/octopusservernodes/all", nil, nil); err != nil && len(failed) < cap(failed) {
+					if err := c.hasty().try("GET", "/api/octopusservernodes/all", nil, nil); err != nil && len(failed) < cap(failed) {
 						failed <- err.Error()
 					}
 				}
 			})
 			p := c.counter("Count", "0.2")
-			id := through.deploy(p, "1.0.0", "Test", nil)
+			id := c.deploy(p, "1.0.0", "Test", nil)
 			var seen []entry
 			followed := make(chan error, 1)
 			go func() { // the reader comes back when its node is gone
@@ -119,7 +124,7 @@ func TestBalancersRow48Row51Row55Row57(t *testing.T) {
 				var err error
 				for tries := 0; !over && tries < 50; tries++ {
 					var more []entry
-					if more, over, err = through.follow(id, after); len(more) > 0 {
+					if more, over, err = c.follow(id, after); len(more) > 0 {
 						seen, after = append(seen, more...), more[len(more)-1].Number
 					}
 				}
@@ -130,13 +135,13 @@ func TestBalancersRow48Row51Row55Row57(t *testing.T) {
 			owner.kill()
 			c.reached(id, 10)
 			second := c.owner(id)
-			c.others(owner)[0].set(second, object{"IsInMaintenanceMode": true})
-			through.succeeds(id, 60*time.Second)
+			c.set(second, object{"IsInMaintenanceMode": true})
+			c.succeeds(id, 60*time.Second)
 			if kind == "haproxy" { // it looks at the ping; a draining node gets no new requests after that
-				through.eventually(10*time.Second, "no request reaches the draining node", func() (bool, string) {
+				c.eventually(10*time.Second, "no request reaches the draining node", func() (bool, string) {
 					for range 10 {
 						var node nodeRow
-						if err := through.hasty().try("GET", "/api/octopusservernodes/ping", nil, &node); err != nil || node.Name == second.name {
+						if err := c.hasty().try("GET", "/api/octopusservernodes/ping", nil, &node); err != nil || node.Name == second.name {
 							return false, fmt.Sprint(node.Name, err)
 						}
 					}
@@ -159,22 +164,7 @@ func TestBalancersRow48Row51Row55Row57(t *testing.T) {
 	}
 }
 
-// upload streams a package of some size whose bytes cannot be packed.
-func upload(t *testing.T, i *installation, name string, size int64) {
-	t.Helper()
-	r, w := io.Pipe()
-	go func() {
-		block := bytes.Repeat([]byte("0123456789abcdef"), 64<<10)
-		w.CloseWithError(zipOf(w, "content", io.LimitReader(endless(block), size)))
-	}()
-	request, err := http.NewRequest("POST", i.url+"/api/Spaces-1/packages/raw?overwriteMode=FailIfExists", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = request
-	i.uploadFrom(name, r)
-}
-
+// endless repeats some bytes.
 type endless []byte
 
 func (e endless) Read(p []byte) (int, error) { return copy(p, e), nil }
