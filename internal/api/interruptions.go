@@ -1,6 +1,7 @@
 package api
 
 import (
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -25,6 +26,10 @@ func (a *API) interruptionRoutes() []route {
 	}
 	return []route{
 		get(space, "/interruptions", access.SignedIn, "skip take ids regarding pendingOnly", (*call).interruptions),
+		get(space, "/interruptions/all", access.SignedIn, "", func(c *call) ([]control.Interruption, error) {
+			list, _, err := c.control.Interruptions(c.ctx, c.space, control.InterruptionFilter{Take: math.MaxInt32})
+			return list, err
+		}),
 		get(space, "/interruptions/{id}", access.SignedIn, "", func(c *call) (control.Interruption, error) {
 			return c.control.Interruption(c.ctx, c.space, c.id())
 		}),

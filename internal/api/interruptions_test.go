@@ -96,6 +96,9 @@ func TestInterruption(t *testing.T) {
 				t.Errorf("interruptions%s: %s, want %s", query, got, want)
 			}
 		}
+		if all := c.get("/api/interruptions/all").list(); len(all) != 2 || all[0].(m)["Id"] != guided {
+			t.Errorf("all: %v", all)
+		}
 		if a := c.try("GET", "/api/interruptions?pendingOnly=perhaps", nil); a.status != 400 {
 			t.Errorf("pendingOnly=perhaps: %d", a.status)
 		}
