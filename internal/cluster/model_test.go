@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -50,6 +51,14 @@ type model struct {
 	runs  map[string]Task  // what the node runs
 	old   []Task           // fences that are over
 	ended map[string]State // ends never change
+
+	labels  []string        // of the node
+	stopped map[string]bool // spaces
+}
+
+// served is what a claim may take of the queued tasks: all that the node has the labels for, in spaces that are not stopped.
+func (m *model) served(t Task) bool {
+	return has(m.labels, strings.Join(t.Labels, " ")) && !m.stopped[t.SpaceId]
 }
 
 func (m *model) tx(t *rapid.T, fn func(ctx context.Context, tx *db.Tx) error) {
@@ -76,9 +85,9 @@ func TestQueueAsAStateMachine(t *testing.T) {
 		runs := 0
 		rapid.Check(t, func(t *rapid.T) {
 			runs++
-			m := &model{d: d, at: time.Now(), runs: map[string]Task{}, ended: map[string]State{}}
+			m := &model{d: d, at: time.Now(), runs: map[string]Task{}, ended: map[string]State{}, stopped: map[string]bool{}}
 			m.tx(t, func(ctx context.Context, tx *db.Tx) (err error) {
-				for _, q := range []string{"DELETE FROM queue", "DELETE FROM task"} {
+				for _, q := range []string{"DELETE FROM queue", "DELETE FROM task", "DELETE FROM queue_stop", "UPDATE node SET labels = '[]'"} {
 					if _, err := tx.ExecContext(ctx, q); err != nil {
 						return err
 					}
@@ -86,7 +95,7 @@ func TestQueueAsAStateMachine(t *testing.T) {
 				m.epoch, _, err = register(ctx, tx, Config{Name: "n", Cap: 3}, settings{cap: 3}, "m", false)
 				return err
 			})
-			turns := []string{"", "a", "b"}
+			turns, spaces, labels := []string{"", "a", "b"}, []string{"Spaces-1", "Spaces-2"}, [][]string{nil, nil, {"gpu"}, {"eu", "gpu"}}
 			pick := func(t *rapid.T, from []Task) Task {
 				if len(from) == 0 {
 					t.Skip()
@@ -111,7 +120,10 @@ func TestQueueAsAStateMachine(t *testing.T) {
 					}
 				},
 				"push": func(t *rapid.T) {
-					n := NewTask{Kind: "Deploy", Turn: rapid.SampledFrom(turns).Draw(t, "turn"), Priority: rapid.IntRange(0, 4).Draw(t, "priority") == 0}
+					n := NewTask{
+						Kind: "Deploy", Turn: rapid.SampledFrom(turns).Draw(t, "turn"), Priority: rapid.IntRange(0, 4).Draw(t, "priority") == 0,
+						SpaceId: rapid.SampledFrom(spaces).Draw(t, "space"), Labels: rapid.SampledFrom(labels).Draw(t, "labels"),
+					}
 					if rapid.IntRange(0, 4).Draw(t, "later") == 0 {
 						n.QueueTime = m.at.Add(time.Minute)
 					}
@@ -122,9 +134,22 @@ func TestQueueAsAStateMachine(t *testing.T) {
 				},
 				"claim": func(t *rapid.T) {
 					m.tx(t, func(ctx context.Context, tx *db.Tx) error {
-						got, err := claim(ctx, tx, claimer{node: "n", epoch: m.epoch, busy: len(m.runs), most: 1000, kinds: []string{"Deploy"}})
+						text, err := labelsText(m.labels)
 						if err != nil {
 							return err
+						}
+						serves, err := served(ctx, tx, text)
+						if err != nil {
+							return err
+						}
+						got, err := claim(ctx, tx, claimer{node: "n", epoch: m.epoch, busy: len(m.runs), most: 1000, kinds: []string{"Deploy"}, serves: serves})
+						if err != nil {
+							return err
+						}
+						for _, g := range got {
+							if !has(m.labels, strings.Join(g.Labels, " ")) || g.Claims == 1 && !m.served(g) {
+								t.Errorf("%s was claimed: labels %v of %v, space %s of the stopped %v", g.Id, g.Labels, m.labels, g.SpaceId, m.stopped)
+							}
 						}
 						more, err := claimEnding(ctx, tx, "n", m.epoch, []string{"Deploy"})
 						for _, g := range append(got, more...) {
@@ -140,7 +165,7 @@ func TestQueueAsAStateMachine(t *testing.T) {
 					})
 					if room := 3 - len(m.runs); room > 0 {
 						for _, q := range m.live(t, "Queued") {
-							if q.Head && (q.QueueTimeExpiry == nil || q.QueueTimeExpiry.After(m.at)) {
+							if q.Head && m.served(q) && (q.QueueTimeExpiry == nil || q.QueueTimeExpiry.After(m.at)) {
 								t.Errorf("%s is ready, there is room for %d, and it was not claimed", q.Id, room)
 							}
 						}
@@ -187,6 +212,55 @@ func TestQueueAsAStateMachine(t *testing.T) {
 				"move to top": func(t *rapid.T) {
 					r := pick(t, m.live(t, "Queued"))
 					m.tx(t, func(ctx context.Context, tx *db.Tx) error { _, err := MoveToTop(ctx, tx, r.Id); return err })
+				},
+				"a space is stopped or goes on": func(t *rapid.T) {
+					space := rapid.SampledFrom(spaces).Draw(t, "space")
+					m.stopped[space] = !m.stopped[space]
+					m.tx(t, func(ctx context.Context, tx *db.Tx) error { return SetSpaceStopped(ctx, tx, space, m.stopped[space]) })
+				},
+				"park": func(t *rapid.T) {
+					m.tx(t, func(ctx context.Context, tx *db.Tx) error {
+						list, err := unfinished(ctx, tx)
+						for _, space := range list {
+							if _, err := park(ctx, tx, space); err != nil {
+								return err
+							}
+							if _, err := unpark(ctx, tx, space); err != nil {
+								return err
+							}
+						}
+						return err
+					})
+				},
+				"other labels": func(t *rapid.T) {
+					m.labels = rapid.SampledFrom(labels).Draw(t, "labels")
+					m.tx(t, func(ctx context.Context, tx *db.Tx) error { return SetLabels(ctx, tx, "n", m.labels) })
+				},
+				"supersede": func(t *rapid.T) {
+					by := pick(t, m.live(t, "Queued"))
+					if by.Turn == "" || by.QueueTime.After(m.at) {
+						t.Skip()
+					}
+					m.tx(t, func(ctx context.Context, tx *db.Tx) error {
+						all, err := Queued(ctx, tx, by.Turn)
+						if err != nil {
+							return err
+						}
+						var older []string
+						for _, o := range all {
+							if o.Number < by.Number {
+								older = append(older, o.Id)
+							}
+						}
+						cancelled, err := Supersede(ctx, tx, by, older)
+						if len(cancelled) != len(older) {
+							t.Errorf("superseded %v of %v", cancelled, older)
+						}
+						for _, c := range cancelled {
+							m.ended[c] = Canceled
+						}
+						return err
+					})
 				},
 				"an old owner speaks": func(t *rapid.T) {
 					r := pick(t, m.old)
