@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -51,9 +52,12 @@ for --cancel-wait seconds. --drain=false lets the node work again.`,
 	})
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		var mistakes fault.List
-		for name, seconds := range map[string]int{"wait": wait, "cancel-wait": cancelWait, "task-cap": taskCap} {
-			if seconds < 0 {
-				mistakes.Add("%s: has to be 0 or more, not %d.", name, seconds)
+		for _, n := range []struct {
+			name  string
+			value int
+		}{{"task-cap", taskCap}, {"wait", wait}, {"cancel-wait", cancelWait}} {
+			if n.value < 0 {
+				mistakes.Add("%s: has to be 0 or more, not %d.", n.name, n.value)
 			}
 		}
 		for _, name := range []string{"wait", "cancel-tasks"} {
@@ -162,6 +166,9 @@ func withNodes(cmd *cobra.Command, settings func() (config.Server, error), do fu
 	s, err := settings()
 	if err != nil {
 		return err
+	}
+	if _, err := os.Stat(s.Database); err != nil && !strings.Contains(s.Database, "://") {
+		return fault.Because(fault.InvalidField("database", "There is no database %s. Name the one that the server uses with --database.", s.Database), err)
 	}
 	d, err := db.Open(cmd.Context(), s.Database)
 	if err != nil {
