@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"net/url"
+	"reflect"
 	"strings"
 
 	"github.com/octavo/octavo/internal/cluster"
@@ -75,6 +76,9 @@ func lift(o, endpoint resource.Object) {
 
 // machineStored writes whom the hub trusts, in the machine's own transaction.
 func machineStored(ctx context.Context, tx *db.Tx, c *Change) error {
+	if err := tellChange(ctx, tx, c); err != nil {
+		return err
+	}
 	e := object(c.New, "Endpoint")
 	switch e.Text("CommunicationStyle") {
 	case machine.StyleTentaclePassive, machine.StyleTentacleActive:
@@ -84,6 +88,32 @@ func machineStored(ctx context.Context, tx *db.Tx, c *Change) error {
 		return checkNew(ctx, tx, c)
 	}
 	return hub.RemoveTrust(ctx, tx, c.New.Text("Id"))
+}
+
+// deploymentMembers decide which deployments a machine takes part in, and how it is reached.
+var deploymentMembers = []string{"EnvironmentIds", "Roles", "TenantIds", "TenantTags", "TenantedDeploymentParticipation", "WorkerPoolIds", "MachinePolicyId", "Endpoint"}
+
+// tellChange writes the events of a change that triggers look for (deployments.md H5).
+func tellChange(ctx context.Context, tx *db.Tx, c *Change) error {
+	if c.Old == nil {
+		return nil
+	}
+	name, id := c.New.Text("Name"), c.New.Text("Id")
+	if now := c.New.Flag("IsDisabled"); now != c.Old.Flag("IsDisabled") {
+		category, verb := "MachineEnabled", "enabled"
+		if now {
+			category, verb = "MachineDisabled", "disabled"
+		}
+		if err := Event(ctx, tx, c.Space, category, "Machine "+name+" was "+verb, id); err != nil {
+			return err
+		}
+	}
+	for _, member := range deploymentMembers {
+		if !reflect.DeepEqual(c.Old[member], c.New[member]) {
+			return Event(ctx, tx, c.Space, "MachineDeploymentRelatedPropertyWasUpdated", member+" of machine "+name+" was changed", id)
+		}
+	}
+	return nil
 }
 
 // checkNew has a new machine's health checked, so that people see at once whether it can be reached, and workers can be

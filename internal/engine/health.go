@@ -271,15 +271,18 @@ func (w *work) giveUpMachine(ctx context.Context, c checked, policy machine.Poli
 	})
 }
 
-// busyPatience is how long a check waits for another task's exclusive script (H4).
+// busyPatience is how long a check waits at most for another task's exclusive script (H4).
 const busyPatience = 15 * time.Second
 
+// patience is how long one does that; to get hold of a machine is a part of reaching it.
+func (h how) patience() time.Duration { return min(busyPatience, h.connect) }
+
 // free waits until no other task holds a machine for itself alone; if that takes long it tells who does.
-func (w *work) free(ctx context.Context, machineID string) (holder string, err error) {
+func (w *work) free(ctx context.Context, machineID string, patience time.Duration) (holder string, err error) {
 	l := lock{scope: machineID}
 	freed, stop := w.DB.Listen(l.topic())
 	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, busyPatience)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
 		err = w.DB.Read(context.WithoutCancel(ctx), func(tx *db.Tx) (err error) {
@@ -314,7 +317,7 @@ func (w *work) ask(ctx context.Context, c checked, policy machine.Policy, h how,
 	if h.onlyConnection {
 		return machine.Healthy, "The agent answered.", nil
 	}
-	if holder, err := w.free(ctx, c.id); err != nil {
+	if holder, err := w.free(ctx, c.id, h.patience()); err != nil {
 		return busy, "Who holds the machine cannot be read: " + cause(err), nil
 	} else if holder != "" {
 		return busy, fmt.Sprintf("%s holds the machine for itself, so it was left out; its status stays what it was.", w.describe(ctx, holder)), nil
@@ -327,7 +330,7 @@ func (w *work) ask(ctx context.Context, c checked, policy machine.Policy, h how,
 	result, err := w.do(ctx, job{
 		run: c.id, part: "check", activity: activity, action: "Health", place: at, limit: h.script,
 		command: func(context.Context, hub.Service) (command, error) {
-			return command{Body: body, Isolation: tentacle.NoIsolation, Wait: busyPatience}, nil
+			return command{Body: body, Isolation: tentacle.NoIsolation, Wait: h.patience()}, nil
 		},
 	})
 	if err != nil {

@@ -99,7 +99,25 @@ func (c *cleaning) all(ctx context.Context) error {
 	if c.task.SpaceId != "" {
 		return nil
 	}
-	return c.history(ctx)
+	if err := c.history(ctx); err != nil {
+		return err
+	}
+	return c.memories(ctx)
+}
+
+// memories deletes what is remembered of policies and machines that are gone.
+func (c *cleaning) memories(ctx context.Context) error {
+	return c.store(ctx, "retention memories", func(tx *db.Tx) error {
+		for _, q := range []string{
+			"DELETE FROM health_schedule WHERE NOT EXISTS (SELECT 1 FROM document d WHERE d.id = health_schedule.policy)",
+			"DELETE FROM machine_outage WHERE NOT EXISTS (SELECT 1 FROM document d WHERE d.id = machine_outage.machine)",
+		} {
+			if _, err := tx.ExecContext(ctx, q); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // write stores lines, some at a time.

@@ -64,6 +64,7 @@ type m = map[string]any
 // world is a node with its REST face, a project, and agents that really run scripts.
 type world struct {
 	t                                    *testing.T
+	d                                    *db.DB
 	dir                                  string
 	hub                                  *hub.Hub
 	server                               *httptest.Server
@@ -91,7 +92,7 @@ func must(t *testing.T, err error) {
 
 func newWorld(t *testing.T, d *db.DB) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir()}
+	w := &world{t: t, d: d, dir: t.TempDir()}
 	ring, err := secret.Start(t.Context(), d, secret.Source{Text: secret.NewKey()})
 	must(t, err)
 	identity, err := hub.Identity(t.Context(), d, ring)
