@@ -52,6 +52,10 @@
 //	                     +--counter stood still 15 s--> dead --register--> up (epoch + 1)
 //	                     +--restart: same machine id and data directory--> up (epoch + 1)
 //
+// DeleteNode only sets node.deleted: nobody sees the row, which keeps epochs rising. A node that is up clears the mark
+// again; if it drains it sets node.retire, and is marked for good when it stops or dies. The duty that tidies marks nodes
+// that stopped a week ago or died a month ago, so that names of machines that come and go do not pile up.
+//
 // # Who writes which column
 //
 //	task       Push writes the row; the end (finish, Cancel of a queued one, expiry) sets state, node,
@@ -62,10 +66,11 @@
 //	  state, node, claim, incarnation   claim, settle, reap, register, Stop
 //	  cancel                   Cancel        woken      Resume, settle
 //	  log_lines, updated, warnings, interruptions      the owner, under its Fence; Answered
-//	node       the node itself at register and Stop; the reaper (epoch, state); SetNode (cap, draining)
+//	node       the node itself at register, Stop and its return; the reaper (epoch, state, gone, deleted);
+//	           SetNode (cap, draining, retire), SetLabels, DeleteNode and the tidying duty (deleted)
 //	node_beat  the node itself; the reaper (epoch)
 //	lease      whoever takes, renews or gives up leadership
-//	duty       the leader, under its term
+//	duty, duty_run   the leader, under its term; TriggerDuty (next), PauseDuty (paused)
 //
 // # Locks
 //
