@@ -18,6 +18,28 @@
 // queued, and its handler goes on from what is written. On PostgreSQL a killed process is seen within a
 // second by two witnesses: the database freed its session lock, and its port refuses. No clock value is compared between machines.
 //
+// # Who starts when
+//
+// Order: what has begun (lane 0), moved to the top (1), priority (2), regular (3); in a lane by place, which is given when the
+// task is queued, or when its time has come. Order is exact within a turn, and across turns up to the claims in flight. The
+// head of a turn keeps it until it ends, gives it up while it waits, or, not begun yet, one of its turn overtakes it by lane:
+// so nothing passes a head by that waits for the same thing, however long it waits, and a reservation (I3) is the rule.
+//
+// Turn: what it stands for is the caller's matter. A task whose turn is taken holds no slot, nor does one that waits.
+//
+// Labels: a task with needs is claimed only by a node that has all of them. Ready tasks without needs are one index, and
+// their claim one range scan, as if there were no labels. Those with needs are in a second index by their set of needs; once
+// in a poll, and when a labelled task is pushed, a node looks which sets there are (a probe for each) and remembers those it
+// serves; its claim merges one more range for each. The claim checks the labels in the node's own row, so SetLabels holds
+// at once. A task that no node may run is in nobody's range, and delays nobody but its own turn.
+//
+// Stopped spaces: one row of queue_stop, which every claim reads; it counts for queued tasks only. A claim that is under way
+// at that moment may still count as before it. Nodes then park the tasks that wait, in batches, out of the claims' index, and
+// bring them back when the space goes on; their places stay. What has begun takes its turn from a head that has not.
+//
+// Balance: see balance. Superseding: see Supersede. Expiry: a queued task ends as TimedOut a day after its queue time (which
+// for a scheduled one is the time it is to start), or when its push said; what has begun does not expire.
+//
 // # Lists
 //
 // Ended tasks stay, so there may be millions. What a page needs of them beside its own rows is how many there are of each
@@ -61,13 +83,15 @@
 //	task       Push writes the row; the end (finish, Cancel of a queued one, expiry) sets state, node,
 //	           started, ended, error, warnings, log_lines; SetState corrects an end by hand
 //	queue      Push inserts, ends delete.
-//	  lane, place, due         Push; MoveToTop; the ripening of scheduled tasks; claim sets lane 0
-//	  head                     Push, promote, ripening, Resume, Waiting that gives its turn up
+//	  lane, place, due         Push; MoveToTop; Supersede; the ripening of scheduled tasks; claim sets lane 0
+//	  head                     Push, promote, reorder, ripening, Resume, Waiting that gives its turn up
+//	  space, needs             Push             parked     park, unpark
 //	  state, node, claim, incarnation   claim, settle, reap, register, Stop
-//	  cancel                   Cancel        woken      Resume, settle
+//	  cancel, reason           Cancel        woken      Resume, settle
 //	  log_lines, updated, warnings, interruptions      the owner, under its Fence; Answered
 //	node       the node itself at register, Stop and its return; the reaper (epoch, state, gone, deleted);
 //	           SetNode (cap, draining, retire), SetLabels, DeleteNode and the tidying duty (deleted)
+//	queue_stop SetSpaceStopped; park (swept, done); unpark deletes it
 //	node_beat  the node itself; the reaper (epoch)
 //	lease      whoever takes, renews or gives up leadership
 //	duty, duty_run   the leader, under its term; TriggerDuty (next), PauseDuty (paused)
