@@ -147,7 +147,7 @@ func Start(ctx context.Context, d *db.DB, conf Config) (*Node, error) {
 	n := &Node{
 		db: d, conf: conf, log: conf.Log.With("node", conf.Name), stopping: make(chan struct{}), done: make(chan struct{}), last: settings{cap: conf.Cap},
 	}
-	n.conf.Duties = append(slices.Clone(conf.Duties), Duty{Name: "Tidy nodes and duties", Every: time.Hour, Do: n.tidy})
+	n.conf.Duties = append(slices.Clone(conf.Duties), Duty{Name: Tidying, Every: time.Hour, Do: n.tidy})
 	if n.lock, n.machine, err = lockDataDir(conf.DataDir); err != nil {
 		return nil, err
 	}

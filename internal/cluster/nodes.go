@@ -155,6 +155,9 @@ const (
 	forgetDeleted = 90 * 24 * time.Hour
 )
 
+// Tidying is the name of the duty that every cluster has.
+const Tidying = "Tidy nodes and duties"
+
 // tidy is the duty that lets go of what is long over: names of machines that come and go must not pile up
 // (behaviour.md P12), nor duties that no version does any more.
 func (n *Node) tidy(ctx context.Context, term Term) error {
