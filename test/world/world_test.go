@@ -178,7 +178,12 @@ func found(ctx context.Context, d *db.DB, dir string) (s subject, err error) {
 		p := call("POST", "/api/projects", m{"Name": name, "ProjectGroupId": group, "LifecycleId": lifecycle})
 		s.projects = append(s.projects, p.text("Id"))
 		process := call("GET", "/api/deploymentprocesses/"+p.text("DeploymentProcessId"), nil).object()
-		process["Steps"] = []any{step(name+" 1", "web", 4), step(name+" 2", "old", 2)}
+		process["Steps"] = []any{step(name+" 1", "web", 3), step(name+" 2", "old", 2)}
+		if name != "Shop" { // there a newer deployment supersedes queued ones
+			settings := call("GET", "/api/projects/"+p.text("Id")+"/deploymentsettings", nil).object()
+			settings["CancelQueuedTasks"] = false
+			call("PUT", "/api/projects/"+p.text("Id")+"/deploymentsettings", settings)
+		}
 		switch name {
 		case "Long":
 			process["Steps"] = []any{step(name+" 1", "web", 30), step(name+" 2", "old", 2)}
