@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -68,13 +69,9 @@ func TestPollingOneNodeRow59Row64Row65(t *testing.T) {
 	c.polls("balanced", c.balancer(func(n *installation) string { return n.comms }))
 	c.addAgent("listening", false, []string{"app"}, "Test")
 	p := c.project("Everywhere", []object{packageStep("Install", "app", "app", nil), scriptStep("Count", "app", c.script(countTo30, "0.02"))}, nil)
-	from, err := os.Create(c.path("app.1.0.0.zip"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	from.Close()
 	writeZip(t, c.path("app.1.0.0.zip"), 3<<20)
-	if from, err = os.Open(from.Name()); err != nil {
+	from, err := os.Open(c.path("app.1.0.0.zip"))
+	if err != nil {
 		t.Fatal(err)
 	}
 	defer from.Close()
@@ -119,8 +116,9 @@ func TestOneAddressOutlivesNodesRow65(t *testing.T) {
 	c.counted(id, left)
 }
 
-// TestFirstStartRow6Row73 starts three nodes at once on an empty database: one makes the schema, the others wait, and all serve.
-func TestFirstStartRow6Row73(t *testing.T) {
+// TestFirstStartRow6Row10Row58Row73 starts three nodes at once on an empty database: one makes the schema, the others wait, and all serve.
+// Each listens at two addresses only: its API, and 10943 for polling agents, unless another port is set as here.
+func TestFirstStartRow6Row10Row58Row73(t *testing.T) {
 	parallel(t)
 	c := &nodes{installation: prepare(t, db.Postgres)}
 	c.database = dbtest.CreateEmpty(t, db.Postgres)
@@ -136,14 +134,24 @@ func TestFirstStartRow6Row73(t *testing.T) {
 			return n.ping() == 200, ""
 		})
 	}
+	for _, n := range c.all {
+		want := []string{n.listen, n.comms}
+		slices.Sort(want)
+		if got := listening(t, n.server.Process.Pid); !slices.Equal(got, want) {
+			t.Errorf("%s listens on %v, want %v", n.name, got, want)
+		}
+	}
+	if help := c.must(octavo, "server", "run", "--help"); !strings.Contains(help, `(default ":10943")`) {
+		t.Errorf("agents do not poll port 10943 by default:\n%s", help)
+	}
 	c.admin()
 	if rows := c.all[2].rows(); len(rows) != 3 {
 		t.Errorf("the nodes: %v", rows)
 	}
 }
 
-// TestNewNodesRow5Row86 kills every node and erases its folder. Two new ones, with nothing but database, blobs and master key, have it all.
-func TestNewNodesRow5Row86(t *testing.T) {
+// TestNewNodesRow5Row86Row98Row118 kills every node and erases its folder. Two new ones, with nothing but database, blobs and master key, have it all.
+func TestNewNodesRow5Row86Row98Row118(t *testing.T) {
 	parallel(t)
 	c := threeNodes(t)
 	c.addAgent("listening", false, []string{"app"}, "Test")
@@ -173,5 +181,125 @@ func TestNewNodesRow5Row86(t *testing.T) {
 	c.counted(third, c.all...)
 	if rows := c.all[0].rows(); len(rows) != 5 {
 		t.Errorf("the nodes: %v", fmt.Sprint(rows))
+	}
+}
+
+// listening lists the addresses at which a process accepts TCP connections.
+func listening(t *testing.T, pid int) (addresses []string) {
+	t.Helper()
+	own := map[string]bool{}
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		to, _ := os.Readlink(file) // it may be closed by now
+		if inode, ok := strings.CutPrefix(to, "socket:["); ok {
+			own[strings.TrimSuffix(inode, "]")] = true
+		}
+	}
+	for _, table := range []string{"tcp", "tcp6"} {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", pid, table))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			columns := strings.Fields(line)
+			const listens = "0A"
+			if len(columns) < 10 || columns[3] != listens || !own[columns[9]] {
+				continue
+			}
+			var a, b, c, d byte
+			var port int
+			if _, err := fmt.Sscanf(columns[1], "%02X%02X%02X%02X:%04X", &d, &c, &b, &a, &port); err != nil {
+				t.Fatalf("%s: %v", columns[1], err)
+			}
+			addresses = append(addresses, fmt.Sprintf("%d.%d.%d.%d:%d", a, b, c, d, port))
+		}
+	}
+	slices.Sort(addresses)
+	return addresses
+}
+
+// TestDataSplitRow4Row9 deploys a package of 3 MiB with a long log, and looks at what the database keeps of it: nothing big, and no
+// path of this host. The store has it as files.
+func TestDataSplitRow4Row9(t *testing.T) {
+	parallel(t)
+	i := fleet(t, db.Postgres, 2)
+	p := i.project("Big", []object{packageStep("Install", "app", "app", nil), scriptStep("Talk", "app", "seq -f 'line %.0f of many' 20000; sleep 0.3; echo done")}, nil)
+	writeZip(t, i.path("app.1.0.0.zip"), 3<<20)
+	from, err := os.Open(i.path("app.1.0.0.zip"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer from.Close()
+	i.uploadFrom("app.1.0.0.zip", from)
+	i.release(p, "1.0.0", "1.0.0")
+	i.success(i.deploy(p, "1.0.0", "Test", nil))
+
+	ctx := context.Background()
+	d := dbtest.Open(t, i.database)
+	i.eventually(30*time.Second, "the log is sealed", func() (bool, string) {
+		var chunks int
+		err := d.Read(ctx, func(tx *db.Tx) error { return tx.QueryRowContext(ctx, "SELECT COUNT(*) FROM log_chunk").Scan(&chunks) })
+		return err == nil && chunks == 0, fmt.Sprint(chunks, err)
+	})
+	const most = 256 << 10
+	columns := 0
+	err = d.Read(ctx, func(tx *db.Tx) error {
+		list, err := tx.QueryContext(ctx, "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public' AND data_type IN ('text', 'bytea', 'character varying')")
+		if err != nil {
+			return err
+		}
+		defer list.Close()
+		var all [][2]string
+		for list.Next() {
+			var c [2]string
+			if err := list.Scan(&c[0], &c[1]); err != nil {
+				return err
+			}
+			all = append(all, c)
+		}
+		if err := list.Err(); err != nil {
+			return err
+		}
+		for _, c := range all {
+			var longest int
+			if err := tx.QueryRowContext(ctx, fmt.Sprintf("SELECT COALESCE(MAX(octet_length(%s)), 0) FROM %s", c[1], c[0])).Scan(&longest); err != nil {
+				return err
+			}
+			if longest > most {
+				t.Errorf("%s.%s holds %d bytes in one row", c[0], c[1], longest)
+			}
+			var paths int
+			if err := tx.QueryRowContext(ctx, fmt.Sprintf("SELECT COUNT(*) FROM %s WHERE position($1 in encode(%s::bytea, 'escape')) > 0", c[0], c[1]), i.path("blobs")).Scan(&paths); err != nil {
+				return err
+			}
+			if paths > 0 {
+				t.Errorf("%s.%s holds a path of this host's store", c[0], c[1])
+			}
+			columns++
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if columns < 50 {
+		t.Errorf("only %d columns were looked at", columns)
+	}
+	var stored int64
+	err = filepath.WalkDir(i.path("blobs"), func(_ string, entry os.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		info, err := entry.Info()
+		if err == nil {
+			stored += info.Size()
+		}
+		return err
+	})
+	if err != nil || stored < 3<<20 {
+		t.Errorf("the store holds %d bytes (%v)", stored, err)
 	}
 }

@@ -33,6 +33,30 @@ echo out >> "@W/@NAME"
 	}
 }
 
+// TestCapOfOneRow26Row28Row33 queues six deployments at a node that takes one at a time: they run in the order in which
+// they were asked for, never two at once.
+func TestCapOfOneRow26Row28Row33(t *testing.T) {
+	parallel(t)
+	i := fleet(t, db.SQLite, 0, "--task-cap", "1")
+	var ids, want []string
+	for n := range 6 {
+		name := fmt.Sprintf("p%d", n)
+		p := i.project(name, []object{scriptStep("Go", "", i.script(`echo "in" >> "@W/all"; echo @NAME >> "@W/order"; sleep 0.1; echo "out" >> "@W/all"`, name))}, nil)
+		i.release(p, "1.0.0", "")
+		want = append(want, name)
+		ids = append(ids, i.deploy(p, "1.0.0", "Test", nil))
+	}
+	for _, id := range ids {
+		i.success(id)
+	}
+	if most := most(i.witnessed("all")); most != 1 {
+		t.Errorf("%d ran at once", most)
+	}
+	if got := i.witnessed("order"); !slices.Equal(got, want) {
+		t.Errorf("they ran in the order %v", got)
+	}
+}
+
 // most is how many were inside at once.
 func most(witness []string) (most int) {
 	now := 0

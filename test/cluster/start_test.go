@@ -11,8 +11,8 @@ import (
 	"github.com/octavo/octavo/internal/db"
 )
 
-// TestMistakesAtStart holds that a server which cannot work says why, and ends (reliability-and-security.md rows 74, 78-80).
-func TestMistakesAtStart(t *testing.T) {
+// TestMistakesAtStartRow66Row74Row83Row85 holds that a server which cannot work says why, and ends (reliability-and-security.md rows 74, 78-80).
+func TestMistakesAtStartRow66Row74Row83Row85(t *testing.T) {
 	parallel(t)
 	for name, c := range map[string]struct {
 		spoil func(t *testing.T, i *installation)
@@ -43,6 +43,16 @@ func TestMistakesAtStart(t *testing.T) {
 				i.admin()
 				write(t, i.path("blobs"), "")
 			}, []string{"blob"},
+		},
+		"another database on the blobs of this installation": {
+			func(t *testing.T, i *installation) {
+				other := install(t, db.SQLite)
+				other.kill()
+				i.admin()
+				if err := os.Symlink(other.path("blobs"), i.path("blobs")); err != nil {
+					t.Fatal(err)
+				}
+			}, []string{"blob", "another"},
 		},
 		"wrong master key": {
 			func(t *testing.T, i *installation) {
@@ -129,8 +139,8 @@ func TestTerminated(t *testing.T) {
 	}
 }
 
-// TestAdminBesideAServer holds that an administrator can be made while a server runs.
-func TestAdminBesideAServer(t *testing.T) {
+// TestAdminBesideAServerRow88 holds that an administrator can be made, and the master key shown, while a server runs.
+func TestAdminBesideAServerRow88(t *testing.T) {
 	parallel(t)
 	i := install(t, db.SQLite)
 	other := client{url: i.url, key: "API-ANOTHERKEY0123456789AB"}
