@@ -177,7 +177,7 @@ func TestMeeting(t *testing.T) {
 	}
 	want := []string{
 		`Step "A": Octopus.Action.Template.Id`, `Step "A", Step "B": Container`, `Step "B": the feature Octopus.Features.Nginx`, `The project: AutoCreateRelease`,
-		`Phase "Test": ReleaseRetentionPolicy`, `web1: Endpoint.ProxyId`, `The deployment: DebugMode`, `The project: the variable Octopus.Deployment.WorkerLeaseCap`,
+		`web1: Endpoint.ProxyId`, `The deployment: DebugMode`, `The project: the variable Octopus.Deployment.WorkerLeaseCap`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

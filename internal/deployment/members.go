@@ -27,7 +27,6 @@ const (
 	noTenants    = "Deployments for tenants are not made by this version."
 	noGit        = "Nothing is kept in or read from Git by this version."
 	noContainers = "Scripts run on the machine itself."
-	noRetention  = "Releases are not deleted by themselves."
 	noSteps      = "Steps of this type fail with a message that says so."
 	noFreezes    = "Freezes are not made by this version."
 	fixedTimes   = "Connecting and trying again follow fixed times."
@@ -101,7 +100,7 @@ var Compatibility = []*Part{
 		shown("Slug", "A name for addresses."),
 		shown("Description", "A text for people."),
 		acts("Phases", "A release cannot skip one (L1-L3).", "environment.TestPhases"),
-		stored("ReleaseRetentionPolicy", noRetention),
+		acts("ReleaseRetentionPolicy", "Retention deletes releases by it, about every four hours (K1-K14).", "engine.TestRetentionDoesTheDocumentedExample"),
 		acts("TentacleRetentionPolicy", "Old installations are removed from targets (K20-K25).", "api.TestLifecycleMembers"),
 	}},
 	{"Phase", reflect.TypeFor[environment.Phase](), []Member{
@@ -112,7 +111,7 @@ var Compatibility = []*Part{
 		acts("MinimumEnvironmentsBeforePromotion", "So many successes open the next phase (L3).", "api.TestLifecycleMembers"),
 		acts("IsOptionalPhase", "It may be left out (L5).", "api.TestLifecycleMembers"),
 		acts("IsPriorityPhase", "Deployments into it go before others (L12).", "api.TestLifecycleMembers"),
-		stored("ReleaseRetentionPolicy", noRetention),
+		acts("ReleaseRetentionPolicy", "It comes before the lifecycle's (K8).", "deployment.TestVectors"),
 		acts("TentacleRetentionPolicy", "It comes before the lifecycle's (K8).", "api.TestLifecycleMembers"),
 	}},
 	{"Retention policy", reflect.TypeFor[environment.RetentionPolicy](), []Member{
@@ -131,7 +130,7 @@ var Compatibility = []*Part{
 		shown("DeploymentProcessId", "Its process."),
 		acts("IsDisabled", "Nothing of it is released or deployed (X1).", "api.TestProjectMembers"),
 		stored("AutoCreateRelease", "A pushed package makes no release."),
-		stored("DiscreteChannelRelease", "Only dashboards and release retention look at it, which there are none of."),
+		acts("DiscreteChannelRelease", "Retention judges each channel for itself (K9).", "deployment.TestRetentionOfDiscreteChannels"),
 		acts("TenantedDeploymentMode", "A Tenanted project is not deployed without a tenant. "+noTenants, "api.TestProjectMembers"),
 		acts("DefaultGuidedFailureMode", "Whether a person is asked when a step fails (I1).", "api.TestGuidedFailureIsDecided"),
 		acts("DefaultToSkipIfAlreadyInstalled", "A package that is installed is not installed again (G1).", "engine.TestPackages"),
@@ -262,22 +261,26 @@ var Compatibility = []*Part{
 		stored("PollingRequestMaximumMessageProcessingTimeout", fixedTimes, "00:10:00"),
 		acts("MachineHealthCheckPolicy", "See health check policy.", "engine.TestHealth"),
 		acts("MachineConnectivityPolicy", "See connectivity policy of a machine.", "engine.TestHealth"),
-		stored("MachineCleanupPolicy", "Machines are deleted by people only.", "{DoNotDelete 00:00:00}"),
+		acts("MachineCleanupPolicy", "See clean-up policy.", "engine.TestHealthEventsAndGoneMachines"),
 		stored("MachineUpdatePolicy", noUpgrades, "{UpdateOnDeployment NeverUpdate }"),
 		stored("MachineRpcCallRetryPolicy", fixedTimes, "{true 00:02:30 00:02:30}", "{false 00:02:30 00:02:30}"),
 		stored("MachinePackageCacheRetentionPolicy", "Caches are trimmed by free disk space only."),
 	}},
 	{"Health check policy", reflect.TypeFor[machine.HealthCheckPolicy](), []Member{
 		acts("HealthCheckType", "With a script, or whether it answers.", "engine.TestHealth"),
-		stored("HealthCheckInterval", "Health is checked when a machine is new and when asked for.", "1.00:00:00"),
-		stored("HealthCheckCron", "Health is checked when a machine is new and when asked for."),
-		stored("HealthCheckCronTimezone", "Health is checked when a machine is new and when asked for."),
+		acts("HealthCheckInterval", "Once per interval, whoever leads; left out without a cron schedule: never (M1).", "engine.TestHealthChecksStartOncePerIntervalRow19Row20"),
+		acts("HealthCheckCron", "Six fields, seconds first; where there is no interval (M1).", "engine.TestNextCheck"),
+		acts("HealthCheckCronTimezone", "As in Europe/Berlin; none is UTC.", "engine.TestNextCheck"),
 		stored("PowerShellHealthCheckPolicy", "Scripts are Bash.", "{InheritFromDefault }"),
 		acts("BashHealthCheckPolicy", "See health check script.", "engine.TestHealth"),
 	}},
 	{"Health check script", reflect.TypeFor[machine.ScriptPolicy](), []Member{
 		acts("RunType", "Inline runs ScriptBody behind our own questions; anything else only those.", "engine.TestHealth"),
 		acts("ScriptBody", "The script.", "engine.TestHealth"),
+	}},
+	{"Clean-up policy", reflect.TypeFor[machine.CleanupPolicy](), []Member{
+		acts("DeleteMachinesBehavior", "DeleteUnavailableMachines: a health check deletes machines that were unavailable without a break for that long (M2).", "engine.TestHealthEventsAndGoneMachines"),
+		acts("DeleteMachinesElapsedTimeSpan", "For how long; 00:00:00 deletes none.", "engine.TestHealthEventsAndGoneMachines"),
 	}},
 	{"Connectivity policy of a machine", reflect.TypeFor[machine.ConnectivityPolicy](), []Member{
 		acts("MachineConnectivityBehavior", "Whether an unreachable machine fails the check (H3).", "engine.TestHealth"),
