@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/octavo/octavo/internal/db"
+	"github.com/octavo/octavo/internal/db/dbtest"
 	"github.com/octavo/octavo/internal/halibut"
 	"github.com/octavo/octavo/internal/tentacle"
 )
@@ -255,6 +256,70 @@ func TestFenceIsCheckedWhenTaken(t *testing.T) {
 	})
 }
 
+// TestWhoTakes is the rule of taking, statement by statement: which of two nodes may take a call.
+func TestWhoTakes(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		for _, test := range []struct {
+			name, but string // a statement that changes the situation in which b, with the newest link, may take
+			lists     string // who finds the call
+			takes     string // whom the call lets take it
+		}{
+			{"as it is", "", "b", "ab"},
+			{"the newest link's node is dead", "UPDATE node SET state = 'dead', epoch = 2 WHERE name = 'b'", "ab", "a"}, // b does not know it yet
+			{"the newest link's node stopped", "UPDATE node SET state = 'stopped' WHERE name = 'b'", "ab", "a"},
+			{"the newest link is of an earlier epoch", "UPDATE link SET epoch = 0 WHERE node = 'b'", "a", "ab"},
+			{"equal numbers", "UPDATE link SET number = 4", "b", "ab"},
+			{"the other link is newer", "UPDATE link SET number = 9 WHERE node = 'a'", "a", "ab"},
+			{"another agent's link is newer", "UPDATE link SET number = 9, subscription = 'poll://y/' WHERE node = 'a'", "b", "ab"},
+			{"the caller is dead", "UPDATE node SET state = 'dead' WHERE name = 'c'", "", ""},
+			{"the caller registered again", "UPDATE node SET epoch = 2 WHERE name = 'c'", "", ""},
+			{"the caller is not there", "DELETE FROM node WHERE name = 'c'", "", ""},
+			{"it was taken", "UPDATE call SET state = 'taken', taker = 'b', taker_epoch = 1", "", ""},
+		} {
+			for _, node := range []string{"a", "b"} {
+				err := d.InTx(t.Context(), func(tx *db.Tx) error {
+					for _, q := range []string{
+						`INSERT INTO node (name, machine, epoch, state, cap, draining, version, address, labels, registered)
+							SELECT n, 'm', 1, 'up', 5, FALSE, '', '', '{}', 0 FROM (SELECT 'a' AS n UNION ALL SELECT 'b' UNION ALL SELECT 'c') x`,
+						"INSERT INTO link (subscription, node, epoch, number, since) VALUES ('poll://x/', 'a', 1, 3, 0), ('poll://x/', 'b', 1, 4, 0)",
+						`INSERT INTO call (id, subscription, state, caller, caller_epoch, taker, taker_epoch, given_up, task, incarnation, claim, request, error, created)
+							VALUES ('1', 'poll://x/', 'waiting', 'c', 1, '', 0, FALSE, '', 0, 0, '', '', 0)`,
+						test.but,
+					} {
+						if q == "" {
+							continue
+						}
+						if _, err := tx.ExecContext(t.Context(), q); err != nil {
+							return err
+						}
+					}
+					list, err := waitingCalls(t.Context(), tx, node, 1, 10)
+					if err != nil {
+						return err
+					}
+					if want := strings.Contains(test.lists, node); want != (len(list) == 1) {
+						t.Errorf("%s: node %s finds %v", test.name, node, list)
+					}
+					_, _, got, err := takeCall(t.Context(), tx, "1", node, 1)
+					if err != nil {
+						return err
+					}
+					if want := strings.Contains(test.takes, node); want != got {
+						t.Errorf("%s: node %s may take it: %t", test.name, node, got)
+					}
+					return errUndo
+				})
+				if !errors.Is(err, errUndo) {
+					t.Fatalf("%s: %v", test.name, err)
+				}
+			}
+		}
+	})
+}
+
+var errUndo = errors.New("undo")
+
 // TestCancelClosesTheLinkRow59: there is no cancel message, so the link of a call that nobody waits for is closed,
 // wherever it is.
 func TestCancelClosesTheLinkRow59(t *testing.T) {
@@ -315,7 +380,7 @@ func TestOwnEpochEnds(t *testing.T) {
 		w.until("the call waits", func() bool { return w.count("SELECT count(*) FROM call") == 1 })
 		a.dies()
 		a.registers()
-		if err := <-done; !halibut.NeverSent(err) || !halibut.Retryable(err) {
+		if err := <-done; !halibut.NeverSent(err) || !halibut.Retryable(err) || !errors.Is(err, errOwnEpoch) {
 			t.Errorf("%v", err)
 		}
 		w.clean()
