@@ -15,6 +15,19 @@
 //	while it was sent, or ran               state planned or started: sends it again; the agent starts a ticket once
 //	after it ended                          state ended: takes its result; tells the agent to forget it
 //	a script that ran on the dead server    the row becomes Interrupted: Next asks a person, or repeats what is declared safe
+//	a question was stored, not answered     the task waits, or walks on beside it
+//	an answer was stored, not taken         takes it: the row gets it once
+//
+// # Questions
+//
+// What only a person can decide is an interruption (control). It is stored with the row it is about, and its answer is
+// taken into that row, so that an answer is acted on once, whoever owns the task by then:
+//
+//	Next: Ask -> "ask": row, question, log line, the task's flags -> other lanes go on; nothing else runs: Waiting, no slot
+//	person:      "submit": answer, flags, cluster.Resume          -> the task is claimed again; a walker that still runs is hinted at
+//	walker:      "hear": rows get answers, a manual step its output variables -> Next
+//
+// A cancel withdraws what is asked ("withdraw"); so does any other end of the task (control.TaskEnded).
 //
 // # Scripts
 //

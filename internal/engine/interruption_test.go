@@ -10,6 +10,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/octavo/octavo/internal/cluster"
+	"github.com/octavo/octavo/internal/db"
 )
 
 // push starts a deployment.
@@ -190,6 +193,9 @@ func TestGuidedFailure(t *testing.T) { // I3-I8, I11
 		w.answers(id, m{"Guidance": "Ignore"})
 		e := w.ended(task, deployment)
 		e.want(t, "Success", "admin answered: Retry. mended", "admin answered: Exclude.", "second on web1", "admin answered: Ignore.", "Attempt 2.")
+		if n := strings.Count(e.log, "admin answered: "); n != 3 {
+			t.Errorf("three answers are told %d times\n%s", n, e.log)
+		}
 		if strings.Contains(e.log, "second on web2") || e.deployment.text("DeployedToMachineIds") != "["+one+"]" || e.task.text("HasWarningsOrErrors") != "true" {
 			t.Errorf("%v %v\n%s", e.deployment.v, e.task.v, e.log)
 		}
@@ -205,8 +211,19 @@ func TestGuidedFailure(t *testing.T) { // I3-I8, I11
 
 		task, deployment = w.push(version, m{"UseGuidedFailure": true})
 		w.asked(task, "Second on web1 failed")
-		w.call("POST", "/api/tasks/"+task+"/cancel", nil)
+		w.asked(task, "Second on web2 failed")
+		must(t, w.d.InTx(t.Context(), func(tx *db.Tx) error { // as the server itself cancels
+			_, err := cluster.Cancel(t.Context(), tx, task, "Not needed any more.")
+			return err
+		}))
 		w.ended(task, deployment).want(t, "Canceled")
+		var withdrawn int
+		must(t, w.d.Read(t.Context(), func(tx *db.Tx) error {
+			return tx.QueryRowContext(t.Context(), `SELECT count(*) FROM event WHERE category = 'InterruptionWithdrawn' AND message LIKE '%its task was cancelled'`).Scan(&withdrawn)
+		}))
+		if withdrawn != 2 {
+			t.Errorf("%d questions were withdrawn when the task was cancelled, want 2", withdrawn)
+		}
 		if got := w.call("GET", "/api/interruptions?pendingOnly=true", nil).text("TotalResults"); got != "0" {
 			t.Errorf("%s questions are pending after the end", got)
 		}
