@@ -74,6 +74,7 @@ const (
 	TaskCreate            Permission = "TaskCreate"
 	TaskCancel            Permission = "TaskCancel"
 	TaskEdit              Permission = "TaskEdit"
+	TaskPrioritize        Permission = "TaskPrioritize"
 	TeamView              Permission = "TeamView"
 	TeamCreate            Permission = "TeamCreate"
 	TeamEdit              Permission = "TeamEdit"

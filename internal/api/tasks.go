@@ -76,7 +76,7 @@ func (a *API) taskRoutes() []route {
 		raw(get(mixed, "/tasks/{id}/raw", access.TaskView, "", (*call).taskRaw)),
 		stream(get(mixed, "/tasks/{id}/follow", access.TaskView, "after", (*call).taskFollow)),
 		act(http.MethodPost, mixed, "/tasks/{id}/cancel", access.TaskCancel, "", one(func(c *call, space, id string) (control.Task, error) { return c.control.CancelTask(c.ctx, space, id) })),
-		act(http.MethodPost, mixed, "/tasks/{id}/prioritize", access.TaskEdit, "", one(func(c *call, space, id string) (control.Task, error) { return c.control.Prioritize(c.ctx, space, id) })),
+		act(http.MethodPost, mixed, "/tasks/{id}/prioritize", access.TaskPrioritize, "", one(func(c *call, space, id string) (control.Task, error) { return c.control.Prioritize(c.ctx, space, id) })),
 		send(http.MethodPost, http.StatusOK, mixed, "/tasks/{id}/state", access.TaskEdit, "", func(c *call, in NewState) (control.Task, error) {
 			return c.control.SetTaskState(c.ctx, c.space, c.id(), in.State, in.Reason)
 		}),

@@ -279,7 +279,8 @@ func end(ctx context.Context, tx *db.Tx, task, turn string, state State, reason,
 		return fencedIfNone(err)
 	}
 	if state == Canceled && why != "" {
-		reason = strings.TrimSpace(why + " " + reason)
+		// What the handler says comes behind, unless it only says the same in general.
+		reason = strings.TrimSpace(why + " " + strings.TrimSpace(strings.TrimPrefix(reason, "The task was cancelled.")))
 	}
 	if _, err := tx.ExecContext(ctx, `UPDATE task SET state = $2, error = $3, node = $4, started = $5, warnings = $6, log_lines = $7, ended = $8, updated = $8
 		WHERE id = $1 AND state = 'live'`, task, state, reason, node, started, warnings, lines, tx.Ms()); err != nil {

@@ -400,6 +400,41 @@ func TestCancel(t *testing.T) {
 	})
 }
 
+// Whatever a cancelled task was doing, its end says why it was cancelled.
+func TestCancelSaysWhy(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		epoch := node(t, d, "n1", 5)
+		for text, want := range map[string]string{
+			"The task was cancelled.": "Superseded.", "": "Superseded.", "The task was cancelled. Two files stay.": "Superseded. Two files stay.", "Two files stay.": "Superseded. Two files stay.",
+		} {
+			push(t, d, NewTask{})
+			one := claims(t, d, "n1", epoch, 0)[0]
+			in(t, d, func(ctx context.Context, tx *db.Tx) (any, error) { return nil, wait(ctx, tx, one.fence, "", false) })
+			for _, reason := range []string{"Superseded.", "Another reason, too late."} {
+				in(t, d, func(ctx context.Context, tx *db.Tx) (Task, error) { return Cancel(ctx, tx, one.Id, reason) })
+			}
+			again := in(t, d, func(ctx context.Context, tx *db.Tx) ([]Task, error) {
+				return claimEnding(ctx, tx, "n1", epoch, []string{"Deploy"})
+			})[0]
+			in(t, d, func(ctx context.Context, tx *db.Tx) (any, error) {
+				return nil, finish(ctx, tx, again.fence, "", Canceled, text)
+			})
+			if got := get(t, d, one.Id).ErrorMessage; got != want {
+				t.Errorf("a handler that says %q: %q, want %q", text, got, want)
+			}
+		}
+		push(t, d, NewTask{})
+		one := claims(t, d, "n1", epoch, 0)[0]
+		in(t, d, func(ctx context.Context, tx *db.Tx) (Task, error) { return Cancel(ctx, tx, one.Id, "enough") })
+		if err := end1(t, d, one, Success); err != nil {
+			t.Fatal(err)
+		}
+		if got := get(t, d, one.Id).ErrorMessage; got != "" {
+			t.Errorf("one that succeeded all the same says %q", got)
+		}
+	})
+}
+
 func TestScheduledAndExpired(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		epoch := node(t, d, "n1", 10)
