@@ -139,6 +139,10 @@ func (i *installation) project(name string, steps, variables []object) object {
 	project := i.post("/projects", object{"Name": name, "ProjectGroupId": group["Id"], "LifecycleId": i.find("/lifecycles", "Default Lifecycle")["Id"]})
 	i.setVariables(project, variables)
 	i.setSteps(project, steps)
+	// Tests queue several deployments of one project, and mean each of them.
+	settings := i.get("/projects/" + project.text("Id") + "/deploymentsettings")
+	settings["CancelQueuedTasks"] = false
+	i.call("PUT", "/projects/"+project.text("Id")+"/deploymentsettings", settings, nil)
 	return project
 }
 
