@@ -221,7 +221,12 @@ func checkMachinePolicy(ctx context.Context, tx *db.Tx, c *Change) error {
 	if err := named(ctx, tx, c); err != nil {
 		return err
 	}
-	_, scheduled := c.New["MachineHealthCheckPolicy"].(map[string]any)
+	scheduled := false // clients say "never", or a cron schedule, by leaving the interval out of what they send
+	health, _ := c.New["MachineHealthCheckPolicy"].(map[string]any)
+	for _, member := range []string{"HealthCheckType", "HealthCheckInterval", "HealthCheckCron"} {
+		_, sent := health[member]
+		scheduled = scheduled || sent
+	}
 	for member, defaults := range machinePolicyDefaults {
 		o := c.New
 		if member != "" {
@@ -234,7 +239,7 @@ func checkMachinePolicy(ctx context.Context, tx *db.Tx, c *Change) error {
 		}
 		for name, v := range defaults {
 			if name == "HealthCheckInterval" && scheduled {
-				continue // clients say "never", or a cron schedule, by leaving the interval out
+				continue
 			}
 			if now, has := o[name]; !has || now == nil || now == "" {
 				o[name] = v
