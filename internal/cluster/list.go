@@ -265,7 +265,7 @@ func addCounts(ctx context.Context, tx *db.Tx, to map[string]int, query string, 
 }
 
 // QueuedBehind lists what a queued task waits for, what comes first at the top: the tasks of its turn
-// that are before it, or, once it holds its turn, all that are ready before it. total is without paging.
+// that are before it, or, once it holds its turn, all that are ready before it and ask for the same labels. total is without paging.
 func QueuedBehind(ctx context.Context, tx *db.Tx, task string, skip, take int) (tasks []Task, total int, err error) {
 	t, err := Get(ctx, tx, task)
 	if err != nil {
@@ -276,7 +276,7 @@ func QueuedBehind(ctx context.Context, tx *db.Tx, task string, skip, take int) (
 	}
 	const before = ` FROM queue me JOIN queue q ON q.task <> me.task AND q.due
 			AND (q.head AND me.turn = q.turn OR (q.lane, q.place) < (me.lane, me.place) OR NOT me.due)
-			AND (CASE WHEN me.head OR NOT me.due THEN q.head AND q.state IN ('queued', 'released') AND me.due ELSE q.turn = me.turn END)
+			AND (CASE WHEN me.head OR NOT me.due THEN q.head AND q.state IN ('queued', 'released') AND me.due AND q.needs = me.needs AND NOT q.parked ELSE q.turn = me.turn END)
 		JOIN task t ON t.id = q.task WHERE me.task = $1`
 	if err := tx.QueryRowContext(ctx, "SELECT count(*)"+before, task).Scan(&total); err != nil {
 		return nil, 0, err

@@ -651,6 +651,8 @@ func TestQueuedBehindAndWhy(t *testing.T) {
 		push(t, d, NewTask{})          // 4
 		push(t, d, NewTask{Turn: "a"}) // 5
 		push(t, d, NewTask{QueueTime: time.Now().Add(time.Hour)})
+		push(t, d, NewTask{Labels: []string{"gpu"}}) // 7
+		push(t, d, NewTask{Labels: []string{"gpu"}}) // 8
 		why := func(task string) string {
 			return in(t, d, func(ctx context.Context, tx *db.Tx) (string, error) { return Why(ctx, tx, task) })
 		}
@@ -659,7 +661,7 @@ func TestQueuedBehindAndWhy(t *testing.T) {
 		}
 		epoch := node(t, d, "n1", 1)
 		claims(t, d, "n1", epoch, 0)
-		for task, want := range map[string]string{"1": "", "2": "1", "3": "", "4": "3", "5": "1 2", "6": ""} {
+		for task, want := range map[string]string{"1": "", "2": "1", "3": "", "4": "3", "5": "1 2", "6": "", "7": "", "8": "7"} {
 			var total int
 			got := in(t, d, func(ctx context.Context, tx *db.Tx) (out []Task, err error) {
 				out, total, err = QueuedBehind(ctx, tx, "ServerTasks-"+task, 0, 0)
