@@ -15,8 +15,12 @@ import (
 
 // install puts witnesses into the database: triggers that note what no committed state may show.
 func install(ctx context.Context, tx *db.Tx) error {
+	serial := "BIGINT GENERATED ALWAYS AS IDENTITY"
+	if tx.Engine() == db.SQLite {
+		serial = "INTEGER PRIMARY KEY AUTOINCREMENT"
+	}
 	statements := []string{
-		`CREATE TABLE world_duty (term BIGINT, started BIGINT, node TEXT)`,
+		`CREATE TABLE world_duty (n ` + serial + `, term BIGINT, started BIGINT, node TEXT)`,
 		`CREATE TABLE world_violation (what TEXT)`,
 	}
 	// Each is a condition over old and new rows, with what it means.
@@ -88,13 +92,13 @@ func (w *world) around(did []dbtest.Statement, commit func() error) error {
 }
 
 // duty notes who ran the duty for which due time, as a leader has to write: under its term.
-func (w *world) duty(n *node) func(context.Context, cluster.Term) error {
+func duty(d *db.DB, node string) func(context.Context, cluster.Term) error {
 	return func(ctx context.Context, term cluster.Term) error {
-		return n.db.InTx(ctx, func(tx *db.Tx) error {
+		return d.InTx(ctx, func(tx *db.Tx) error {
 			if err := term.Hold(ctx, tx); err != nil {
 				return err
 			}
-			_, err := tx.ExecContext(ctx, "INSERT INTO world_duty SELECT $1, started, $2 FROM duty WHERE name = 'World'", term.Number, n.name)
+			_, err := tx.ExecContext(ctx, "INSERT INTO world_duty (term, started, node) SELECT $1, started, $2 FROM duty WHERE name = 'World'", term.Number, node)
 			return err
 		})
 	}
@@ -237,7 +241,7 @@ func (w *world) checkEnd() {
 		w.fail("I6: the duty of %s ran %s times", r[0], r[1])
 	}
 	last := "0"
-	for _, r := range w.query("SELECT term FROM world_duty ORDER BY started") {
+	for _, r := range w.query("SELECT term FROM world_duty ORDER BY n") {
 		if cmp.Compare(len(r[0]), len(last)) < 0 || len(r[0]) == len(last) && r[0] < last {
 			w.fail("I6: term %s wrote after term %s", r[0], last)
 		}

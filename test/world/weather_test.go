@@ -31,13 +31,29 @@ type storm struct {
 	mu      sync.Mutex
 	order   int // of what clients did and learned
 	pushes  []*push
-	struck  map[string]int       // faults that hit a running script
-	blown   map[string]int       // faults at all
-	owners  map[string]string    // who ran which task at the last look
-	asked   map[string]bool      // to be cancelled
-	cancels map[string]time.Time // when that was acknowledged
+	struck  map[string]int    // faults that hit a running script
+	blown   map[string]int    // faults at all
+	owners  map[string]string // who ran which task at the last look
+	asked   map[string]bool   // to be cancelled
+	cancels map[string]cancel // that were acknowledged
+	trouble []trouble
 	moved   map[string]bool
 }
+
+// cancel is one that was acknowledged.
+type cancel struct {
+	at    time.Time
+	owner string // the node that ran the task then
+}
+
+// trouble is a time in which a node could not be expected to do what it should; "" is any node.
+type trouble struct {
+	node     string
+	from, to time.Time
+}
+
+// aftermath is how long a fault may be felt: until a dead node's tasks are another's.
+const aftermath = 7 * time.Second
 
 type undo struct {
 	at time.Time
@@ -58,13 +74,15 @@ type fault struct {
 	least  time.Duration
 	most   time.Duration
 	strike func(s *storm, n *node) (over func())
+	wide   bool // it is felt by all nodes
+	mild   bool // by none: they go on as ever
 }
 
 var faults = []fault{
 	{"kill", 5, time.Second, 9 * time.Second, func(s *storm, n *node) func() {
 		n.kill()
 		return s.back(n)
-	}},
+	}, false, false},
 	{"kill the leader", 2, time.Second, 9 * time.Second, func(s *storm, n *node) func() {
 		for _, other := range s.ready() {
 			if other.node.Leading() {
@@ -73,11 +91,11 @@ var faults = []fault{
 		}
 		n.kill()
 		return s.back(n)
-	}},
+	}, false, false},
 	{"restart", 3, 0, 0, func(s *storm, n *node) func() { // kill -9, and systemd
 		n.kill()
 		return s.back(n)
-	}},
+	}, false, false},
 	{"SIGTERM", 3, 0, 3 * time.Second, func(s *storm, n *node) func() {
 		s.away[n.name] = true
 		stopped := make(chan struct{})
@@ -89,36 +107,36 @@ var faults = []fault{
 		}()
 		back := s.back(n)
 		return func() { <-stopped; back() }
-	}},
+	}, false, false},
 	{"pause", 5, time.Second, 8 * time.Second, func(s *storm, n *node) func() {
 		n.wire.Hold()
 		for _, a := range s.agents {
 			s.net.block(n.name, a.name)
 		}
 		return s.calm(n)
-	}},
+	}, false, false},
 	{"partition from the database", 4, time.Second, 8 * time.Second, func(s *storm, n *node) func() {
 		n.wire.Part()
 		return s.calm(n)
-	}},
+	}, false, false},
 	{"partition from an agent", 3, time.Second, 12 * time.Second, func(s *storm, n *node) func() {
 		a := s.agents[s.rand.IntN(len(s.agents))]
 		s.net.block(n.name, a.name)
 		return func() { s.net.free(n.name, a.name) }
-	}},
+	}, false, false},
 	{"slow database", 3, time.Second, 5 * time.Second, func(s *storm, n *node) func() {
 		n.wire.Slow(time.Duration(20+s.rand.IntN(400)) * time.Millisecond)
 		return s.calm(n)
-	}},
+	}, false, false},
 	{"slow agent", 2, time.Second, 5 * time.Second, func(s *storm, n *node) func() {
 		a := s.agents[s.rand.IntN(len(s.agents))]
 		s.net.delay(n.name, a.name, time.Duration(20+s.rand.IntN(3000))*time.Millisecond)
 		return func() { s.net.free(n.name, a.name) }
-	}},
+	}, false, false},
 	{"failing statement", 8, 0, 0, func(s *storm, n *node) func() {
 		n.wire.FailNth(1+s.rand.IntN(40), s.rand.IntN(2) == 0, func() { s.hit("failed statement", n.name, "") })
 		return nil
-	}},
+	}, false, false},
 	{"agent restarts", 2, 0, 3 * time.Second, func(s *storm, n *node) func() {
 		a := s.agents[s.rand.IntN(len(s.agents))]
 		if s.away[a.name] {
@@ -128,16 +146,16 @@ var faults = []fault{
 		s.hit("agent restarts", "", a.name)
 		a.stop()
 		return func() { a.start(); delete(s.away, a.name) }
-	}},
-	{"a clock runs too fast", 2, time.Second, time.Second, (*storm).hasty},
+	}, true, false},
+	{"a clock runs too fast", 2, time.Second, time.Second, (*storm).hasty, true, false},
 	{"drain", 3, time.Second, 8 * time.Second, func(s *storm, n *node) func() {
 		s.set(n.name, m{"IsInMaintenanceMode": true})
 		return func() { s.set(n.name, m{"IsInMaintenanceMode": false}) }
-	}},
+	}, false, true},
 	{"cap", 3, time.Second, 8 * time.Second, func(s *storm, n *node) func() {
 		s.set(n.name, m{"MaxConcurrentTasks": s.rand.IntN(5)})
 		return func() { s.set(n.name, m{"MaxConcurrentTasks": 2}) }
-	}},
+	}, false, true},
 }
 
 // hasty lets a node come up for a moment whose clock runs ten times too fast: it takes everybody else for dead.
@@ -149,6 +167,7 @@ func (s *storm) hasty(*node) func() {
 	n, err := cluster.Start(context.Background(), d, cluster.Config{
 		Name: "hasty", DataDir: filepath.Join(s.dir, "hasty"), Log: slog.New(slog.DiscardHandler),
 		Timing: cluster.Timing{Beat: 80 * time.Millisecond, Limit: 40 * time.Millisecond, Hold: 250 * time.Millisecond, Dead: 300 * time.Millisecond, Kill: 20 * time.Millisecond, Poll: 80 * time.Millisecond},
+		Duties: []cluster.Duty{{Name: "World", Every: 5 * time.Second, Do: duty(d, "hasty")}},
 	})
 	if err != nil {
 		s.t.Fatal(err)
@@ -299,8 +318,12 @@ func (s *storm) cancel() {
 		s.asked[task] = true
 		s.mu.Unlock()
 		s.client("POST", "/api/tasks/"+task+"/cancel", nil, func(a answer) {
-			if a.ok() {
-				s.cancels[task] = time.Now()
+			if _, before := s.cancels[task]; a.ok() && !before {
+				c := cancel{at: time.Now()}
+				if r := s.query("SELECT node FROM queue WHERE task = $1 AND state = 'running'", task); len(r) > 0 {
+					c.owner = r[0][0]
+				}
+				s.cancels[task] = c
 			}
 		})
 	}
@@ -373,13 +396,20 @@ func (s *storm) strike(f fault) {
 	if f.name != "failing statement" && f.name != "agent restarts" {
 		s.hit(f.name, n.name, "")
 	}
-	over := f.strike(s, n)
-	if over == nil {
-		return
-	}
 	after := f.least
 	if f.most > f.least {
 		after += time.Duration(s.rand.Int64N(int64(f.most - f.least)))
+	}
+	if !f.mild {
+		hurt := trouble{n.name, time.Now(), time.Now().Add(after + aftermath)}
+		if f.wide {
+			hurt.node = ""
+		}
+		s.trouble = append(s.trouble, hurt)
+	}
+	over := f.strike(s, n)
+	if over == nil {
+		return
 	}
 	s.undo = append(s.undo, undo{time.Now().Add(after), over})
 }
@@ -445,17 +475,24 @@ func (s *storm) checkClients() {
 			}
 		}
 	}
-	for task, at := range s.cancels {
-		t := tasks[task]
-		if t.State == cluster.Canceled {
-			continue
-		}
+	for task, c := range s.cancels {
 		for _, p := range s.history() {
-			if p.task == task && p.over.After(at.Add(2*time.Second)) {
-				s.fail("I8: %s was cancelled at %.2f; it ended %s, with %v until %.2f", task, at.Sub(s.begin).Seconds(), t.State, &p, p.over.Sub(s.begin).Seconds())
+			late := p.began.Sub(c.at)
+			if p.task == task && (late > aftermath+2*time.Second || late > 2500*time.Millisecond && !s.troubled(c.owner, c.at, p.began)) {
+				s.fail("I8: %s of %s was cancelled at %.2f; %v begins at %.2f", task, c.owner, c.at.Sub(s.begin).Seconds(), &p, p.began.Sub(s.begin).Seconds())
 			}
 		}
+		if t := tasks[task]; t.State != cluster.Canceled && t.CompletedTime.After(c.at.Add(2500*time.Millisecond)) && !s.troubled(c.owner, c.at, *t.CompletedTime) {
+			s.fail("I8: %s of %s was cancelled at %.2f and ended %s at %.2f", task, c.owner, c.at.Sub(s.begin).Seconds(), t.State, t.CompletedTime.Sub(s.begin).Seconds())
+		}
 	}
+}
+
+// troubled tells whether weather kept a node from doing what it should.
+func (s *storm) troubled(node string, from, to time.Time) bool {
+	return slices.ContainsFunc(s.trouble, func(t trouble) bool {
+		return (t.node == "" || t.node == node) && t.from.Before(to) && t.to.After(from)
+	})
 }
 
 // How many seeds a normal run blows on SQLite and on PostgreSQL; OCTAVO_TEST_LONG=1 does many more.
@@ -551,7 +588,7 @@ func blow(t *testing.T, on db.Engine, seed uint64, all *sum) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &storm{
 			world: newWorld(t, p), rand: rand.New(rand.NewPCG(seed, 1)), away: map[string]bool{},
-			struck: map[string]int{}, blown: map[string]int{}, owners: map[string]string{}, asked: map[string]bool{}, cancels: map[string]time.Time{}, moved: map[string]bool{},
+			struck: map[string]int{}, blown: map[string]int{}, owners: map[string]string{}, asked: map[string]bool{}, cancels: map[string]cancel{}, moved: map[string]bool{},
 		}
 		defer s.leave()
 		s.run()

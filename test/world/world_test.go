@@ -296,6 +296,7 @@ func (w *world) leave() {
 		w.guest()
 	}
 	w.clients.Wait()
+	time.Sleep(20 * time.Second) // what is left of killed nodes winds down; once we return no time passes any more
 	for _, a := range w.agents {
 		a.stop()
 		for _, p := range a.all() {
@@ -342,7 +343,7 @@ func (w *world) boot(name string, taskCap int) *node {
 	var err error
 	n.node, err = cluster.Start(w.t.Context(), n.db, cluster.Config{
 		Name: name, DataDir: n.dir, Cap: taskCap, Handlers: carry.Handlers(), OnEnd: use.TaskEnded, Timing: w.timing, Log: log,
-		Duties: []cluster.Duty{{Name: "World", Every: 5 * time.Second, Do: w.duty(n)}},
+		Duties: []cluster.Duty{{Name: "World", Every: 5 * time.Second, Do: duty(n.db, name)}},
 	})
 	if err != nil {
 		w.t.Fatalf("node %s does not start: %v", name, err)
