@@ -491,6 +491,7 @@ func TestStartRefuses(t *testing.T) {
 			"a path as name":           {Config{Name: "a/b", DataDir: two}, fault.Invalid},
 			"no directory":             {Config{Name: "b"}, fault.Invalid},
 			"a negative cap":           {Config{Name: "b", DataDir: two, Cap: -1}, fault.Invalid},
+			"a label of two words":     {Config{Name: "b", DataDir: two, Labels: []string{"two words"}}, fault.Invalid},
 			"times that do not fit":    {Config{Name: "b", DataDir: two, Timing: Timing{Beat: time.Second, Limit: time.Second, Hold: 9 * time.Second, Dead: 9 * time.Second, Poll: time.Second}}, fault.Invalid},
 		} {
 			n, err := Start(t.Context(), w.d, c.conf)
