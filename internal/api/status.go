@@ -83,6 +83,7 @@ func (a *API) statusRoutes() []route {
 		get(server, "/serverstatus/logs", access.AdministerSystem, "skip take includeDetail", (*call).serverLog),
 		report,
 		get(server, "!/livez", access.Anonymous, "", func(c *call) (Probe, error) { return Probe{"Alive", c.control.Node, Version}, nil }),
+		a.metricsRoute(),
 		get(server, "!/readyz", access.Anonymous, "", (*call).ready),
 	}
 }
