@@ -17,13 +17,15 @@ import (
 const (
 	lockTurns = "SELECT pg_advisory_xact_lock(791200403, hashtext(k)) FROM unnest($1::text[]) k"
 
-	// endAll is end for many tasks at once. One whose fence is over is left out.
-	endAll = `WITH gone AS (
-			DELETE FROM queue q USING unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[]) AS e (task, incarnation, claim, state, error)
-			WHERE q.task = e.task AND q.incarnation = e.incarnation AND q.claim = e.claim AND q.state = 'running'
-			RETURNING q.task, q.node, q.started, q.warnings, q.log_lines, e.state, e.error)
-		UPDATE task AS t SET state = g.state, error = g.error, node = g.node, started = g.started, warnings = g.warnings, log_lines = g.log_lines, ended = $6, updated = $6
-		FROM gone g WHERE t.id = g.task AND t.state = 'live' RETURNING t.id`
+	// endAll and then deleteEnded are end for many tasks of one claim number, end and reason, in practice nearly all. One whose
+	// fence is over is left out. There is no join in it that could be run through from its wrong end: a plan is made once, from
+	// whatever the statistics were then. For the same reason the state is compared in a way that no partial index knows.
+	endAll = `UPDATE task AS t SET state = $4, error = $5, ended = $6, updated = $6,
+			(node, started, warnings, log_lines) = (SELECT q.node, q.started, q.warnings, q.log_lines FROM queue q WHERE q.task = t.id)
+		WHERE t.id = ANY (ARRAY(SELECT q.task FROM queue q
+				WHERE q.task = ANY ($1) AND q.incarnation = $2 AND q.claim = $3 AND q.state || '' = 'running' FOR UPDATE))
+			AND t.state = 'live' RETURNING t.id`
+	deleteEnded = `DELETE FROM queue WHERE task = ANY ($1) AND (SELECT t.state FROM task t WHERE t.id = queue.task) <> 'live'`
 
 	// promoteAll is promote for many turns.
 	promoteAll = `UPDATE queue SET head = TRUE WHERE task = ANY (ARRAY(
@@ -129,23 +131,34 @@ func (s *session) settleAndClaim(ctx context.Context, tx *db.Tx, c *claimer, end
 // whose fence held.
 func endStatements(tx *db.Tx, ends []result, promoted *int64) (over map[string]bool, statements []db.Statement) {
 	over = map[string]bool{}
-	var tasks, states, texts, turns []string
-	var incarnations, claims []int64
+	type group struct {
+		incarnation, claim int64
+		end                Ended
+	}
+	groups := map[group][]string{}
+	var all, turns []string
 	for _, r := range ends {
-		o, f := r.outcome.(Ended), r.of.run.Fence
-		tasks, incarnations, claims = append(tasks, f.Task), append(incarnations, f.Incarnation), append(claims, f.Claim)
-		states, texts = append(states, string(o.State)), append(texts, o.Text)
+		f := r.of.run.Fence
+		g := group{f.Incarnation, f.Claim, r.outcome.(Ended)}
+		groups[g] = append(groups[g], f.Task)
+		all = append(all, f.Task)
 		if turn := r.of.run.Task.Turn; turn != "" {
 			turns = append(turns, turn)
 		}
 	}
-	statements = []db.Statement{{Query: endAll, Args: []any{tasks, incarnations, claims, states, texts, tx.Ms()}, Row: func(row db.Scanner) error {
-		var id string
-		err := row.Scan(&id)
-		over[id] = true
-		tx.Hint(TaskTopic(id))
-		return err
-	}}}
+	for g, tasks := range groups {
+		statements = append(statements, db.Statement{
+			Query: endAll, Args: []any{tasks, g.incarnation, g.claim, string(g.end.State), g.end.Text, tx.Ms()},
+			Row: func(row db.Scanner) error {
+				var id string
+				err := row.Scan(&id)
+				over[id] = true
+				tx.Hint(TaskTopic(id))
+				return err
+			},
+		})
+	}
+	statements = append(statements, db.Statement{Query: deleteEnded, Args: []any{all}})
 	if turns = slices.Compact(turns); len(turns) > 0 {
 		statements = append(statements, db.Statement{Query: promoteAll, Args: []any{turns}, Done: func(n int64) { *promoted = n }})
 	}

@@ -31,6 +31,7 @@ type options struct {
 	dir    string
 	rounds int
 	quick  bool
+	spent  bool
 }
 
 // part is one group of figures.
@@ -74,6 +75,7 @@ func main() {
 	flag.StringVar(&o.dir, "dir", "", "folder for everything that is made, on the disk to be measured; removed at the end (default: a temporary one)")
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds of each comparison")
 	flag.BoolVar(&o.quick, "quick", false, "a fifth of the tasks and 3 rounds: to see where one stands, not to publish")
+	flag.BoolVar(&o.spent, "spent", false, "also print in which statements the database spent its time for ours")
 	child.flags()
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

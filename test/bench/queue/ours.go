@@ -38,10 +38,40 @@ func (b *bench) ours(ctx context.Context) (*space, error) {
 }
 
 func (s *space) close(ctx context.Context) error {
+	if s.b.spent {
+		if err := s.statements(ctx); err != nil {
+			return err
+		}
+	}
 	if err := s.db.Close(); err != nil {
 		return err
 	}
 	return s.b.postgres.Exec(ctx, "postgres", "DROP DATABASE "+s.name+" WITH (FORCE)")
+}
+
+// statements prints what took longest.
+func (s *space) statements(ctx context.Context) error {
+	conn, err := s.b.postgres.Connect(ctx, s.name)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	rows, err := conn.Query(ctx, `SELECT calls, total_exec_time, rows, shared_blks_hit, left(regexp_replace(query, '\s+', ' ', 'g'), 110) FROM pg_stat_statements
+		WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY total_exec_time DESC LIMIT 12`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var calls, n, hits int64
+		var ms float64
+		var query string
+		if err := rows.Scan(&calls, &ms, &n, &hits, &query); err != nil {
+			return err
+		}
+		s.b.Note("%8d calls %9.0f ms %8d rows %10d pages  %s", calls, ms, n, hits, query)
+	}
+	return rows.Err()
 }
 
 // keyOf gives 70 of 100 tasks one of 2,000 turns.
