@@ -170,6 +170,16 @@ func TestInterruption(t *testing.T) {
 		if !slices.Equal(categories, want) {
 			t.Errorf("events %v, want %v", categories, want)
 		}
+		// However a task ends, nothing of it stays asked.
+		another := w.deployed()
+		left := c.ask(another, deployment.ManualIntervention)
+		c.finish(another, cluster.Failed)
+		c.inTx(func(ctx context.Context, tx *db.Tx) error {
+			return c.control.TaskEnded(ctx, tx, cluster.Task{Id: another, Kind: control.Deploy, State: cluster.Failed})
+		})
+		if got := c.get("/api/interruptions/" + left).text("IsPending"); got != "false" {
+			t.Errorf("after the task's end IsPending is %s", got)
+		}
 	})
 }
 
