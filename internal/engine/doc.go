@@ -1,4 +1,4 @@
-// Package engine carries tasks out: deployments and health checks.
+// Package engine carries tasks out: deployments, health checks, retention, and the check of the built-in repository.
 //
 // # Walking a plan
 //
@@ -37,6 +37,17 @@
 // state of the message parser. Every transaction begins with the task's fence, so a former owner writes nothing.
 // The completion of a script that another owner sent to an unmodified Tentacle waits two minutes, because such an
 // agent forgets completed tickets and would start a late copy again (architecture, "Adoption").
+//
+// # What runs without being asked for
+//
+// The leader's duties (schedule.go) only push tasks, in a transaction that holds the leader's term; any node runs them. Jobs
+// (sweep.go) run on every node. ARCHITECTURE.md lists them all.
+//
+//	Health       asks machines how they are; leaves out those that another task holds; deletes those that are gone for long
+//	Retention    lists what goes and why, then deletes it: releases, packages, old tasks. A row goes with all that belongs to
+//	             it in one transaction, and its blobs are noted (dropped_blob); they follow a day later (forget.go)
+//	Synchronize- makes the index of the built-in repository anew, reads every content back, and tells what is missing or
+//	BuiltIn...   damaged. It keeps its place (repository_check), and never deletes anything
 //
 // # Points of death
 //

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/octavo/octavo/internal/db"
+	"github.com/octavo/octavo/internal/db/dbtest"
 )
 
 // exec changes the database behind the server's back.
@@ -151,37 +152,37 @@ func TestHealthOfABusyMachine(t *testing.T) { // deployments.md H4
 }
 
 func TestHealthArguments(t *testing.T) { // behaviour.md 2.4
-	each(t, func(t *testing.T, w *world) {
-		w.target("web1", nil)
-		policy := w.call("POST", "/api/machinepolicies", m{"Name": "Other"}).text("Id")
-		w.target("web2", m{"MachinePolicyId": policy})
-		endpoint, _ := w.agent("worker1")
-		pool := w.call("GET", "/api/workerpools", nil).text("Items.0.Id")
-		w.call("POST", "/api/workers", m{"Name": "worker1", "WorkerPoolIds": []any{pool}, "Endpoint": endpoint, "MachinePolicyId": policy})
-		w.checked()
-		for _, c := range []struct {
-			arguments m
-			want      []string
-		}{
-			{m{}, []string{"web1", "web2", "worker1"}},
-			{m{"RestrictedTo": "Unlimited"}, []string{"web1", "web2", "worker1"}},
-			{m{"RestrictedTo": "DeploymentTargets"}, []string{"web1", "web2"}},
-			{m{"RestrictedTo": "Workers"}, []string{"worker1"}},
-			{m{"RestrictedTo": "Policies", "MachinePolicyId": policy}, []string{"web2", "worker1"}},
-			{m{"EnvironmentId": w.environment, "Timeout": "00:02:00", "MachineTimeout": "00:00:20"}, []string{"web1", "web2"}},
-			{m{"WorkerpoolId": pool}, []string{"worker1"}},
-		} {
-			c.arguments["OnlyTestConnection"] = true
-			state, log := w.check(c.arguments)
-			var got []string
-			for _, name := range []string{"web1", "web2", "worker1"} {
-				if strings.Contains(log, name) {
-					got = append(got, name)
-				}
-			}
-			if diff := cmp.Diff(c.want, got); diff != "" || state != "Success" {
-				t.Errorf("%v: %s\n%s\n%s", c.arguments, state, diff, log)
+	t.Parallel()
+	w := newWorld(t, dbtest.New(t, db.SQLite))
+	w.target("web1", nil)
+	policy := w.call("POST", "/api/machinepolicies", m{"Name": "Other"}).text("Id")
+	w.target("web2", m{"MachinePolicyId": policy})
+	endpoint, _ := w.agent("worker1")
+	pool := w.call("GET", "/api/workerpools", nil).text("Items.0.Id")
+	w.call("POST", "/api/workers", m{"Name": "worker1", "WorkerPoolIds": []any{pool}, "Endpoint": endpoint, "MachinePolicyId": policy})
+	w.checked()
+	for _, c := range []struct {
+		arguments m
+		want      []string
+	}{
+		{m{}, []string{"web1", "web2", "worker1"}},
+		{m{"RestrictedTo": "Unlimited"}, []string{"web1", "web2", "worker1"}},
+		{m{"RestrictedTo": "DeploymentTargets"}, []string{"web1", "web2"}},
+		{m{"RestrictedTo": "Workers"}, []string{"worker1"}},
+		{m{"RestrictedTo": "Policies", "MachinePolicyId": policy}, []string{"web2", "worker1"}},
+		{m{"EnvironmentId": w.environment, "Timeout": "00:02:00", "MachineTimeout": "00:00:20"}, []string{"web1", "web2"}},
+		{m{"WorkerpoolId": pool}, []string{"worker1"}},
+	} {
+		c.arguments["OnlyTestConnection"] = true
+		state, log := w.check(c.arguments)
+		var got []string
+		for _, name := range []string{"web1", "web2", "worker1"} {
+			if strings.Contains(log, name) {
+				got = append(got, name)
 			}
 		}
-	})
+		if diff := cmp.Diff(c.want, got); diff != "" || state != "Success" {
+			t.Errorf("%v: %s\n%s\n%s", c.arguments, state, diff, log)
+		}
+	}
 }
