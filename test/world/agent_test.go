@@ -24,6 +24,7 @@ type agent struct {
 	w        *world
 	name     string
 	tentacle bool
+	polls    string // its subscription, if it dials the servers
 	stop     func() // of the process; scripts go on
 
 	mu      sync.Mutex
@@ -53,8 +54,8 @@ func (p *process) String() string {
 	return fmt.Sprintf("%s of %s on %s (ticket %.6s, claim %d)", p.what, p.task, p.agent.name, p.ticket, p.fence.Claim)
 }
 
-func (w *world) newAgent(name string, isTentacle bool) *agent {
-	a := &agent{w: w, name: name, tentacle: isTentacle, scripts: map[string]*process{}, ended: map[string]*process{}, fences: map[string]tentacle.Fence{}}
+func (w *world) newAgent(name string, isTentacle bool, polls string) *agent {
+	a := &agent{w: w, name: name, tentacle: isTentacle, polls: polls, scripts: map[string]*process{}, ended: map[string]*process{}, fences: map[string]tentacle.Fence{}}
 	a.start()
 	return a
 }
@@ -62,18 +63,27 @@ func (w *world) newAgent(name string, isTentacle bool) *agent {
 // start starts the agent's process, for the first time or again; what it ran is its supervisors'.
 func (a *agent) start() {
 	ctx, cancel := context.WithCancel(context.Background())
-	listener := halibut.NewListener(halibut.ListenerConfig{
-		Identity: agentIdentity(), Services: a.services(), Log: slog.New(slog.DiscardHandler),
-		Authorize: func(context.Context, halibut.Peer) error { return nil },
-	})
 	var served sync.WaitGroup
-	door := a.w.net.listen(a.name + ":10933")
-	served.Go(func() { _ = listener.Serve(ctx, door) })
 	a.stop = func() {
 		cancel()
 		a.w.net.hangUp(a.name, false)
 		served.Wait()
 	}
+	if a.polls != "" { // through a load balancer: whichever node it gets
+		served.Go(func() {
+			_ = halibut.Poll(ctx, halibut.PollConfig{
+				Server: halibut.Endpoint{Address: "any:10943", Thumbprint: a.w.subject.identity.Thumbprint}, Subscription: a.polls, Identity: agentIdentity(),
+				Services: a.services(), Dial: a.w.net.dialer(a.name, ctx.Done()), Log: slog.New(slog.DiscardHandler),
+			})
+		})
+		return
+	}
+	listener := halibut.NewListener(halibut.ListenerConfig{
+		Identity: agentIdentity(), Services: a.services(), Log: slog.New(slog.DiscardHandler),
+		Authorize: func(context.Context, halibut.Peer) error { return nil },
+	})
+	door := a.w.net.listen(a.name + ":10933")
+	served.Go(func() { _ = listener.Serve(ctx, door) })
 }
 
 func (a *agent) services() *halibut.Services {

@@ -291,8 +291,12 @@ func (w *world) checkLog(t cluster.Task) {
 			}
 		}
 	}
-	if t.State == cluster.Success && (len(said) != scripts || scripts != 3) {
-		w.fail("I7: %s succeeded with %d scripts, and %d are in its log", t.Id, scripts, len(said))
+	want := 3
+	if strings.Contains(t.Description, "Deploy Far") {
+		want = 1
+	}
+	if t.State == cluster.Success && (len(said) != want || scripts != want) {
+		w.fail("I7: %s succeeded with %d scripts of %d, and %d are in its log", t.Id, scripts, want, len(said))
 	}
 	for activity, lines := range said {
 		if t.State == cluster.Success && !strings.HasSuffix(lines[len(lines)-1], fmt.Sprintf("%d of %d", len(lines), len(lines))) {

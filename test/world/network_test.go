@@ -3,7 +3,10 @@ package world
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -16,6 +19,7 @@ type network struct {
 	roads     map[road]*weather
 	links     map[*link]struct{}
 	pumps     sync.WaitGroup
+	balanced  int
 }
 
 // road is the way between two processes, in alphabetical order.
@@ -53,9 +57,7 @@ func (n *network) dialer(host string, alive <-chan struct{}) func(ctx context.Co
 			return nil, errRefused
 		default:
 		}
-		n.mu.Lock()
-		to := n.listeners[address]
-		n.mu.Unlock()
+		to := n.find(address)
 		if to == nil {
 			return nil, errRefused
 		}
@@ -74,6 +76,22 @@ func (n *network) dialer(host string, alive <-chan struct{}) func(ctx context.Co
 		n.join(&link{road: roadOf(host, to.host), hosts: [2]string{host, to.host}, ends: [2]net.Conn{near, far}, cut: make(chan struct{})})
 		return ours, nil
 	}
+}
+
+// find gives who listens at an address. "any" is a load balancer: whoever listens on that port, one after the other.
+func (n *network) find(address string) *listener {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	port, balanced := strings.CutPrefix(address, "any:")
+	if !balanced {
+		return n.listeners[address]
+	}
+	all := slices.DeleteFunc(slices.Sorted(maps.Keys(n.listeners)), func(a string) bool { return !strings.HasSuffix(a, ":"+port) })
+	if len(all) == 0 {
+		return nil
+	}
+	n.balanced++
+	return n.listeners[all[n.balanced%len(all)]]
 }
 
 // pass waits until a road lets something through, latency included.

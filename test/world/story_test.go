@@ -107,6 +107,42 @@ func story(t *testing.T, w *world) {
 	w.checkEnd()
 }
 
+// A polling agent dials one address, and is connected to whichever node is behind it. Others reach it all the same: their
+// calls are rows, which the node that holds the link carries out. When that node dies, the agent dials again.
+func TestStoryOfAPollingAgent(t *testing.T) {
+	for _, engine := range []db.Engine{db.SQLite, db.Postgres} {
+		t.Run(string(engine), func(t *testing.T) {
+			p := newPlace(t, engine)
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, p)
+				defer w.leave()
+				w.boot("a", 5)
+				const subscription = "poll://abcdefghij0123456789/"
+				w.agents = append(w.agents, w.newAgent("far1", false, subscription))
+				w.request("a", "POST", "/api/machines", m{
+					"Name": "far1", "EnvironmentIds": w.subject.environments, "Roles": []any{"far"},
+					"Endpoint": m{"CommunicationStyle": "TentacleActive", "Uri": subscription, "Thumbprint": agentIdentity().Thumbprint},
+				})
+				w.until(time.Minute, "it is connected, and all agents are healthy", func() bool { return w.link(subscription) == "a" && w.idle() })
+
+				// Node b carries the deployment out, over the link that node a holds.
+				w.boot("b", 5)
+				w.request("a", "PUT", "/api/octopusservernodes/OctopusServerNodes-a", m{"IsInMaintenanceMode": true, "MaxConcurrentTasks": 5})
+				task := w.deploy("b", "Far", "Test")
+				w.soon("it counts", func() bool { return w.said("Far 1", "far1") >= 3 })
+				if owner := w.owner(task); owner != w.nodes["b"] || w.link(subscription) != "a" {
+					t.Errorf("not what this story is about: owner %v", owner)
+				}
+				w.nodes["a"].kill()
+				w.until(time.Minute, "the agent is connected to b", func() bool { return w.link(subscription) == "b" })
+				w.until(time.Minute, "the deployment succeeds", func() bool { return w.state(task) == cluster.Success })
+				w.inOrder(w.raw("b", task), "Far 1: 1 of 20", "Far 1: 20 of 20")
+				w.checkEnd()
+			})
+		})
+	}
+}
+
 // A script on the server itself dies with its server, and nobody can know how far it came. So nothing is repeated: the
 // next owner asks a person, and waits without a slot.
 func TestStoryOfAScriptOnTheServer(t *testing.T) {

@@ -23,7 +23,7 @@ func (w *world) request(on, method, path string, body any) answer {
 // deploy asks a node to deploy a project's release, and gives the task.
 func (w *world) deploy(on, project, environment string) string {
 	w.t.Helper()
-	i := slices.Index([]string{"Web", "Shop", "Long", "Here"}, project)
+	i := slices.Index([]string{"Web", "Shop", "Long", "Here", "Far"}, project)
 	j := slices.Index([]string{"Test", "Production"}, environment)
 	return w.request(on, "POST", "/api/deployments", m{"ReleaseId": w.subject.releases[i], "EnvironmentId": w.subject.environments[j]}).text("TaskId")
 }
@@ -71,6 +71,14 @@ func (w *world) owner(task string) *node {
 
 // idle tells that there is nothing to do.
 func (w *world) idle() bool { return len(w.query("SELECT task FROM queue")) == 0 }
+
+// link is the node that holds a polling agent's newest link, if it is up.
+func (w *world) link(subscription string) string {
+	for _, r := range w.query("SELECT l.node FROM link l JOIN node n ON n.name = l.node AND n.epoch = l.epoch AND n.state = 'up' WHERE subscription = $1 ORDER BY number DESC", subscription) {
+		return r[0]
+	}
+	return ""
+}
 
 // running counts a task's scripts that run just now.
 func (w *world) running(task string) (n int) {

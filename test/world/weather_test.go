@@ -83,7 +83,7 @@ var faults = []fault{
 		n.kill()
 		return s.back(n)
 	}, false, false},
-	{"kill the leader", 2, time.Second, 9 * time.Second, func(s *storm, n *node) func() {
+	{"kill the leader", 3, time.Second, 9 * time.Second, func(s *storm, n *node) func() {
 		for _, other := range s.ready() {
 			if other.node.Leading() {
 				n = other
@@ -134,7 +134,7 @@ var faults = []fault{
 		return func() { s.net.free(n.name, a.name) }
 	}, false, false},
 	{"failing statement", 8, 0, 0, func(s *storm, n *node) func() {
-		n.wire.FailNth(1+s.rand.IntN(40), s.rand.IntN(2) == 0, func() { s.hit("failed statement", n.name, "") })
+		n.wire.FailNth(1+s.rand.IntN(40), s.rand.IntN(2) == 0, func() { s.hit("failing statement", n.name, "") })
 		return nil
 	}, false, false},
 	{"agent restarts", 2, 0, 3 * time.Second, func(s *storm, n *node) func() {
@@ -147,7 +147,7 @@ var faults = []fault{
 		a.stop()
 		return func() { a.start(); delete(s.away, a.name) }
 	}, true, false},
-	{"a clock runs too fast", 2, time.Second, time.Second, (*storm).hasty, true, false},
+	{"a clock runs too fast", 3, time.Second, time.Second, (*storm).hasty, true, false},
 	{"drain", 3, time.Second, 8 * time.Second, func(s *storm, n *node) func() {
 		s.set(n.name, m{"IsInMaintenanceMode": true})
 		return func() { s.set(n.name, m{"IsInMaintenanceMode": false}) }
@@ -568,6 +568,18 @@ func TestSeeds(t *testing.T) {
 			})
 		}
 	})
+	if n >= seedsOnSQLite && *oneSeed < 0 { // else luck decides
+		for _, f := range faults {
+			if got := all.struck[f.name]; got < n/10 {
+				t.Errorf("%s struck a running script %d times only; %d are wanted, or these seeds prove little", f.name, got, n/10)
+			}
+		}
+		for what, least := range map[string]int{"a commit with a fence that was lost": 1, "scripts begun by a later owner": n} {
+			if all.notes[what] < least {
+				t.Errorf("%s: %d times only; %d are wanted, or these seeds prove little", what, all.notes[what], least)
+			}
+		}
+	}
 	t.Logf("%d deployments and %d cancels in %v of the bubbles' time", all.pushes, all.cancels, all.took.Round(time.Second))
 	for _, what := range slices.Sorted(maps.Keys(all.blown)) {
 		t.Logf("%-30s %4d times, %4d of them while a script ran", what, all.blown[what], all.struck[what])

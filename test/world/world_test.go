@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -111,7 +112,8 @@ type m = map[string]any
 const key = "API-WORLDTESTS0123456789"
 
 // subject is what worlds deploy: projects to two environments, each with a step on web1 and web2 and one on old1. Web and
-// Shop are quick, Long counts to 30, and Here runs on the server itself.
+// Shop are quick, Long counts to 30, Here runs on the server itself, and Far on far1,
+// a polling agent that is there only where it is asked for.
 type subject struct {
 	file         []byte // of SQLite
 	identity     *halibut.Identity
@@ -174,7 +176,7 @@ func found(ctx context.Context, d *db.DB, dir string) (s subject, err error) {
 			"Endpoint": m{"CommunicationStyle": "TentaclePassive", "Uri": "https://" + name + ":10933/", "Thumbprint": agentIdentity().Thumbprint},
 		})
 	}
-	for _, name := range []string{"Web", "Shop", "Long", "Here"} {
+	for _, name := range []string{"Web", "Shop", "Long", "Here", "Far"} {
 		p := call("POST", "/api/projects", m{"Name": name, "ProjectGroupId": group, "LifecycleId": lifecycle})
 		s.projects = append(s.projects, p.text("Id"))
 		process := call("GET", "/api/deploymentprocesses/"+p.text("DeploymentProcessId"), nil).object()
@@ -187,6 +189,8 @@ func found(ctx context.Context, d *db.DB, dir string) (s subject, err error) {
 		switch name {
 		case "Long":
 			process["Steps"] = []any{step(name+" 1", "web", 30), step(name+" 2", "old", 2)}
+		case "Far":
+			process["Steps"] = []any{step(name+" 1", "far", 20)}
 		case "Here": // a real script, which ends only with its server
 			here := step("Here", "", 0)
 			here["Actions"].([]any)[0].(m)["Properties"].(m)["Octopus.Action.Script.ScriptBody"] = `touch "$WORLD_BEGUN"; sleep 1000`
@@ -278,7 +282,7 @@ func newWorld(t *testing.T, p place) *world {
 	}
 	must(0, os.MkdirAll(filepath.Join(w.dir, "blobs"), 0o700))
 	w.blobs = must(blob.OpenFolder(t.Context(), filepath.Join(w.dir, "blobs"), blob.Options{}))
-	w.agents = []*agent{w.newAgent("web1", false), w.newAgent("web2", false), w.newAgent("old1", true)}
+	w.agents = []*agent{w.newAgent("web1", false, ""), w.newAgent("web2", false, ""), w.newAgent("old1", true, "")}
 	return w
 }
 
@@ -331,8 +335,17 @@ func (w *world) boot(name string, taskCap int) *node {
 	n := &node{w: w, name: name, dir: filepath.Join(w.dir, name), cap: taskCap, alive: make(chan struct{})}
 	n.db, n.wire = dbtest.OpenWire(w.t, w.where)
 	n.wire.Around(w.around)
+	var registered atomic.Pointer[cluster.Node]
 	log := w.log().With("on", name)
-	n.hub = hub.New(hub.Config{DB: n.db, Identity: w.subject.identity, Ring: ring(), Blobs: w.blobs, Streams: filepath.Join(n.dir, "streams"), Dial: w.net.dialer(name, n.alive), Log: log})
+	n.hub = hub.New(hub.Config{
+		DB: n.db, Identity: w.subject.identity, Ring: ring(), Blobs: w.blobs, Streams: filepath.Join(n.dir, "streams"), Node: name, Dial: w.net.dialer(name, n.alive), Log: log,
+		Epoch: func() int64 {
+			if n := registered.Load(); n != nil {
+				return n.Epoch()
+			}
+			return 0
+		},
+	})
 	packages := feed.Repository{DB: n.db, Blobs: w.blobs}
 	use := &control.Control{DB: n.db, Ring: ring(), Hub: n.hub, Packages: packages, Node: name}
 	n.api = must(api.New(use, tasklog.Reader{DB: n.db, Blobs: w.blobs}, log))
@@ -340,6 +353,8 @@ func (w *world) boot(name string, taskCap int) *node {
 	background, end := context.WithCancel(context.Background())
 	n.end = end
 	n.loops.Go(func() { carry.Sweep(background) })
+	comms := w.net.listen(name + ":10943")
+	n.loops.Go(func() { _ = n.hub.Serve(background, comms) })
 	var err error
 	n.node, err = cluster.Start(w.t.Context(), n.db, cluster.Config{
 		Name: name, DataDir: n.dir, Cap: taskCap, Handlers: carry.Handlers(), OnEnd: use.TaskEnded, Timing: w.timing, Log: log,
@@ -348,6 +363,7 @@ func (w *world) boot(name string, taskCap int) *node {
 	if err != nil {
 		w.t.Fatalf("node %s does not start: %v", name, err)
 	}
+	registered.Store(n.node)
 	w.nodes[name] = n
 	return n
 }
