@@ -18,21 +18,22 @@ import (
 
 func main() {
 	root := flag.String("root", ".", "folder of the source tree")
+	only := flag.Int("row", 0, "with -remove: this row only")
 	remove := flag.Bool("remove", false, "try the removals instead of writing the page")
 	flag.Parse()
-	if err := run(*root, *remove); err != nil {
+	if err := run(*root, *remove, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "coverage:", err)
 		os.Exit(1)
 	}
 }
 
-func run(root string, remove bool) error {
+func run(root string, remove bool, only int) error {
 	root, err := filepath.Abs(root)
 	if err != nil {
 		return err
 	}
 	if remove {
-		return tryRemovals(root)
+		return tryRemovals(root, only)
 	}
 	text, err := page(root)
 	if err != nil {

@@ -34,8 +34,8 @@ func (r removal) edited(root string) ([]byte, error) {
 	return bytes.Replace(text, []byte(r.line), []byte(r.becomes), 1), nil
 }
 
-// tryRemovals takes out one line after the other and runs its test.
-func tryRemovals(root string) error {
+// tryRemovals takes out one line after the other, or that of one row only, and runs its test.
+func tryRemovals(root string, only int) error {
 	dir, err := os.MkdirTemp("", "octavo-removal-")
 	if err != nil {
 		return err
@@ -43,6 +43,9 @@ func tryRemovals(root string) error {
 	defer os.RemoveAll(dir)
 	var wrong []error
 	for _, r := range removals {
+		if only != 0 && r.row != only {
+			continue
+		}
 		started := time.Now()
 		said, err := r.try(root, dir)
 		if err != nil {
