@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -119,8 +120,8 @@ func (c *client) stateOf(task string) string {
 	return c.get("/api/tasks/" + task).text("State")
 }
 
-// TestNodesRow2Row11Row12Row22: the summary has all facts of a node; its drain is another flag than the installation's maintenance.
-func TestNodesRow2Row11Row12Row22(t *testing.T) {
+// TestNodesRow2Row8Row11Row12Row14Row22: the summary has all facts of a node; its drain is another flag than the installation's maintenance.
+func TestNodesRow2Row8Row11Row12Row14Row22(t *testing.T) {
 	each(t, func(t *testing.T, c *client) {
 		a := c.join("a", 5, nil, func(c *cluster.Config) { c.Labels = []string{"zone=eu", "gpu"} })
 		a.eventually("a leads", a.node.Leading)
@@ -162,6 +163,9 @@ func TestNodesRow2Row11Row12Row22(t *testing.T) {
 		}
 		a.put(b.path(), m{"IsInMaintenanceMode": false})
 		must(t, b.node.Stop(t.Context()))
+		if got := a.get("/api/octopusservernodes/summary"); got.text("TotalTaskCap") != "5" || got.text("IsHighlyAvailable") != "false" || len(got.object()["Nodes"].([]any)) != 2 {
+			t.Errorf("one stopped: %s", got.body)
+		}
 		if s := a.summary("b"); s["Status"] != "Offline" || s["IsOffline"] != true || !strings.Contains(s["Warning"].(string), "stopped") {
 			t.Errorf("stopped: %v", s)
 		}
@@ -171,8 +175,8 @@ func TestNodesRow2Row11Row12Row22(t *testing.T) {
 	})
 }
 
-// TestSetNodeRow27Row32: what is left out of a PUT stays; a cap of 0 is one; bad values are refused by name.
-func TestSetNodeRow27Row32(t *testing.T) {
+// TestSetNodeRow32: what is left out of a PUT stays; a cap of 0 is one; bad values are refused by name.
+func TestSetNodeRow32(t *testing.T) {
 	each(t, func(t *testing.T, c *client) {
 		a := c.join("a", 5, nil)
 		for i, step := range []struct {
@@ -205,6 +209,40 @@ func TestSetNodeRow27Row32(t *testing.T) {
 			t.Errorf("a refused PUT changed the node: %v", got)
 		}
 	})
+}
+
+// TestBeatRow23Row24: while every connection for work is taken, a node goes on beating, and is not declared dead.
+func TestBeatRow23Row24(t *testing.T) {
+	where := dbtest.Create(t, db.Postgres) // SQLite has one writer
+	c := start(t, dbtest.Open(t, where))
+	busy := *c
+	busy.db = dbtest.Open(t, where)
+	a, b := busy.join("a", 1, nil), c.join("b", 1, nil)
+	over := make(chan struct{})
+	var hogs sync.WaitGroup
+	free := sync.OnceFunc(func() { close(over); hogs.Wait() })
+	t.Cleanup(free) // before the nodes are stopped
+	for _, hog := range []func(context.Context, func(*db.Tx) error) error{busy.db.InTx, busy.db.Queue} {
+		for range 32 { // more than there are connections
+			hogs.Go(func() {
+				_ = hog(t.Context(), func(*db.Tx) error {
+					<-over
+					return nil
+				})
+			})
+		}
+	}
+	seen := func() time.Time {
+		at, err := time.Parse(time.RFC3339, b.summary("a")["LastSeen"].(string))
+		must(t, err)
+		return at
+	}
+	begin := seen()
+	c.eventually("a beats for longer than it takes to be dead", func() bool { return seen().Sub(begin) > cluster.FastTiming.Dead+time.Second })
+	free()
+	if s := b.summary("a"); s["Status"] != "Running" || a.node.Epoch() != 1 {
+		t.Errorf("afterwards: %v, epoch %d", s, a.node.Epoch())
+	}
 }
 
 // TestPingRow38Row43Row44Row45Row47: ping wants no key, answers 200, and 418 as soon as its node drains or is told to stop; the

@@ -28,9 +28,9 @@ func (i *installation) command(arguments ...string) (said string, code int) {
 	return string(out), cmd.ProcessState.ExitCode()
 }
 
-// TestNodeCommandRow40Row41 drains the only node from the command line while it runs a deployment (behaviour.md 2.7, P10), patches it
+// TestNodeCommandRow27Row40Row41 drains the only node from the command line while it runs a deployment (behaviour.md 2.7, P10), patches it
 // (stop and start), lets it work again, and retires it.
-func TestNodeCommandRow40Row41(t *testing.T) {
+func TestNodeCommandRow27Row40Row41(t *testing.T) {
 	for _, engine := range []db.Engine{db.SQLite, db.Postgres} {
 		t.Run(string(engine), func(t *testing.T) {
 			parallel(t)
