@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"context"
 	"math"
 	"time"
 
@@ -62,21 +61,6 @@ func (b *balance) claimed(got, most int, mine load, at mark) (again bool) {
 	return true
 }
 
-// peers reads the loads of the other nodes that may take tasks.
-func peers(ctx context.Context, tx *db.Tx, self string) ([]load, error) {
-	rows, err := tx.QueryContext(ctx, `SELECT n.cap, (SELECT count(*) FROM queue q WHERE q.node = n.name AND q.state = 'running')
-		FROM node n WHERE n.state = 'up' AND NOT n.draining AND n.cap > 0 AND n.name <> $1`, self)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var out []load
-	for rows.Next() {
-		var l load
-		if err := rows.Scan(&l.cap, &l.running); err != nil {
-			return nil, err
-		}
-		out = append(out, l)
-	}
-	return out, rows.Err()
-}
+// peerLoads reads the loads of the other nodes that may take tasks.
+const peerLoads = `SELECT n.cap, (SELECT count(*) FROM queue q WHERE q.node = n.name AND q.state = 'running')
+	FROM node n WHERE n.state = 'up' AND NOT n.draining AND n.cap > 0 AND n.name <> $1`

@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -60,6 +59,7 @@ type active struct {
 	done   chan struct{} // the handler has returned
 	told   bool          // Cancelled is closed
 	fenced bool
+	since  time.Time // after its claim was committed
 }
 
 type result struct {
@@ -77,7 +77,9 @@ type session struct {
 	runs    map[*active]struct{}
 	of      map[string][]*active // the runs of a task: one, unless a fenced one has not ended yet
 	results chan result
-	pending []result // handlers have returned; not yet written
+	views   chan view // for the dispatcher
+	leases  chan view // for who stands for leadership
+	pending []result  // handlers have returned; not yet written
 	kinds   []string
 	serves  []string // sets of labels that ready tasks ask for and this node has, at the last look
 	cap     int      // of this node, at the last look
@@ -88,7 +90,7 @@ type session struct {
 }
 
 func newSession(n *Node) *session {
-	s := &session{n: n, epoch: n.Epoch(), runs: map[*active]struct{}{}, of: map[string][]*active{}, results: make(chan result)}
+	s := &session{n: n, epoch: n.Epoch(), runs: map[*active]struct{}{}, of: map[string][]*active{}, results: make(chan result), views: make(chan view, 1), leases: make(chan view, 1)}
 	s.ctx, s.cancel = context.WithCancelCause(n.ctx)
 	s.balance.breath = breathOf(n.db.Engine(), n.conf.Timing)
 	for k := range n.conf.Handlers {
@@ -147,14 +149,20 @@ func (s *session) dispatch() {
 	looks, stopLooks := s.n.db.Listen(lookTopic)
 	defer stopLooks()
 	stopping, grace := s.n.stopping, (<-chan time.Time)(nil)
-	look := true  // at flags and at what has ripened; also a reason to claim
+	look := true  // at what others want of this node, now
 	woken := true // not only by what ended here
+	var seen *view
 	for {
-		s.tick(look, woken)
+		if look {
+			seen = s.lookNow()
+		}
+		if seen != nil || !look {
+			s.tick(seen, woken)
+		}
 		if stopping == nil && len(s.runs) == 0 {
 			return
 		}
-		look, woken = false, false
+		look, woken, seen = false, false, nil
 		select {
 		case <-s.ctx.Done():
 			s.abandon()
@@ -179,8 +187,8 @@ func (s *session) dispatch() {
 			look = true
 		case <-looks:
 			look = true
-		case <-time.After(s.n.conf.Timing.Poll + s.jitter(s.n.conf.Timing.Poll/10)):
-			look, woken = true, true
+		case v := <-s.views:
+			seen, woken = &v, true
 		}
 	}
 }
@@ -250,26 +258,23 @@ func (s *session) takeBack() {
 }
 
 // tick is one transaction: write what has ended, then claim up to the free slots.
-func (s *session) tick(look, woken bool) {
+func (s *session) tick(seen *view, woken bool) {
 	ctx := s.ctx
 	if ctx.Err() != nil {
 		return
 	}
 	ending := false
-	if look {
-		s.ripen(ctx)
-		s.park(ctx)
+	if seen != nil {
 		var err error
-		if ending, err = s.look(ctx); err != nil {
+		if ending, err = s.apply(ctx, seen); err != nil {
 			s.warn(ctx, "look at this node's orders", err)
 			return
 		}
-		if len(s.pending) == 0 && !ending {
-			if ready, err := s.anyReady(ctx); err != nil || !ready {
-				s.warn(ctx, "look for work", err)
-				s.balance.since, s.breath = mark{}, nil
-				return
-			}
+		changed := s.ripen(ctx, seen.late, seen.ripe)
+		changed = s.park(ctx, seen.spaces) || changed
+		if len(s.pending) == 0 && !ending && !seen.ready && len(s.serves) == 0 && !changed {
+			s.balance.since, s.breath = mark{}, nil
+			return
 		}
 	}
 	claiming := !s.stopped() && len(s.kinds) > 0
@@ -354,65 +359,36 @@ func (s *session) onEnd(ctx context.Context, tx *db.Tx, task string) error {
 	return s.n.conf.OnEnd(ctx, tx, t)
 }
 
-// look reads what others want of this node's runs: cancels, fences, drain. It tells whether some
-// released task waits to be ended.
-func (s *session) look(ctx context.Context) (ending bool, err error) {
-	type row struct {
-		claim, incarnation int64
-		cancel             bool
+// lookNow reads a view because somebody hinted; nil when it could not.
+func (s *session) lookNow() *view {
+	v, err := s.look(s.ctx)
+	if err != nil {
+		s.lost(err)
+		s.warn(s.ctx, "look at this node's orders", err)
+		return nil
 	}
-	mine := map[string]row{}
-	var own settings
-	var deleted bool
-	var others []load
-	var serves []string
-	err = s.n.db.Read(ctx, func(tx *db.Tx) error {
-		clear(mine)
-		var labels string
-		err := tx.QueryRowContext(ctx, "SELECT cap, draining, deleted IS NOT NULL, labels FROM node WHERE name = $1 AND epoch = $2", s.n.conf.Name, s.epoch).
-			Scan(&own.cap, &own.draining, &deleted, &labels)
-		if errors.Is(err, sql.ErrNoRows) {
-			return errEpochLost
-		}
-		if err != nil {
-			return err
-		}
-		if serves, err = served(ctx, tx, labels); err != nil {
-			return err
-		}
-		if others, err = peers(ctx, tx, s.n.conf.Name); err != nil {
-			return err
-		}
-		rows, err := tx.QueryContext(ctx, "SELECT task, incarnation, claim, cancel FROM queue WHERE node = $1 AND state = 'running'", s.n.conf.Name)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var task string
-			var r row
-			if err := rows.Scan(&task, &r.incarnation, &r.claim, &r.cancel); err != nil {
-				return err
-			}
-			mine[task] = r
-		}
-		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-			return err
-		}
-		return tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM queue WHERE cancel AND state = 'released')").Scan(&ending)
-	})
+	return &v
+}
+
+// lost ends the session when its epoch is over.
+func (s *session) lost(err error) {
 	if errors.Is(err, errEpochLost) {
 		s.cancel(ErrFenced)
 	}
-	if err != nil {
-		return false, err
-	}
-	s.cap, s.serves, s.balance.others = own.cap, serves, others
-	if err := s.n.saw(ctx, s.epoch, own, deleted); err != nil {
+}
+
+// apply does what others want of this node's runs: cancels, fences, drain. It tells whether some released task waits to be
+// ended.
+func (s *session) apply(ctx context.Context, v *view) (ending bool, err error) {
+	s.cap, s.serves, s.balance.others = v.own.cap, v.serves, v.others
+	if err := s.n.saw(ctx, s.epoch, v.own, v.back); err != nil {
 		return false, err
 	}
 	for a := range s.runs {
-		r, ours := mine[a.run.Task.Id]
+		if !a.since.Before(v.at) {
+			continue // claimed after the view was asked for
+		}
+		r, ours := v.runs[a.run.Task.Id]
 		switch {
 		case !ours || r.claim != a.run.Fence.Claim || r.incarnation != a.run.Fence.Incarnation:
 			a.fenced = true
@@ -423,32 +399,19 @@ func (s *session) look(ctx context.Context) (ending bool, err error) {
 		}
 	}
 	switch {
-	case !own.draining:
+	case !v.own.draining:
 		s.drained = mark{}
 	case s.drained == mark{}:
 		s.drained = now()
 	}
-	if g := s.n.conf.DrainGrace; own.draining && g > 0 && s.drained.until(now()) >= g {
+	if g := s.n.conf.DrainGrace; v.own.draining && g > 0 && s.drained.until(now()) >= g {
 		s.letGo()
 	}
-	return ending && !own.draining, nil
-}
-
-func (s *session) anyReady(ctx context.Context) (ready bool, err error) {
-	err = s.n.db.Read(ctx, func(tx *db.Tx) error {
-		return tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM queue r WHERE r.head AND r.state IN ('queued', 'released') AND r.needs = '' AND NOT r.parked)").Scan(&ready)
-	})
-	return ready || len(s.serves) > 0, err
+	return v.ending && !v.own.draining, nil
 }
 
 // park goes on with hiding the tasks of stopped spaces, and with showing those of spaces that go on.
-func (s *session) park(ctx context.Context) {
-	var spaces []string
-	err := s.n.db.Read(ctx, func(tx *db.Tx) (err error) {
-		spaces, err = unfinished(ctx, tx)
-		return err
-	})
-	s.warn(ctx, "look for stopped spaces", err)
+func (s *session) park(ctx context.Context, spaces []string) (changed bool) {
 	for _, space := range spaces {
 		for more := true; more && ctx.Err() == nil; {
 			err := s.n.db.InTx(ctx, func(tx *db.Tx) (err error) {
@@ -462,22 +425,15 @@ func (s *session) park(ctx context.Context) {
 				s.warn(ctx, "park the tasks of "+space, err)
 				break
 			}
+			changed = true
 		}
 	}
+	return changed
 }
 
 // ripen queues scheduled tasks whose time has come and ends queued ones that are too late. Any node
 // does it; who is second finds nothing to do.
-func (s *session) ripen(ctx context.Context) {
-	var ripe, late []later
-	err := s.n.db.Read(ctx, func(tx *db.Tx) (err error) {
-		if late, err = laters(ctx, tx, whereExpired); err != nil {
-			return err
-		}
-		ripe, err = laters(ctx, tx, whereRipe)
-		return err
-	})
-	s.warn(ctx, "look for scheduled tasks", err)
+func (s *session) ripen(ctx context.Context, late, ripe []later) (changed bool) {
 	for _, l := range late {
 		err := s.n.db.InTx(ctx, func(tx *db.Tx) error {
 			ended, err := expire(ctx, tx, l)
@@ -492,6 +448,7 @@ func (s *session) ripen(ctx context.Context) {
 		err := s.n.db.InTx(ctx, func(tx *db.Tx) error { return ripen(ctx, tx, l) })
 		s.warn(ctx, "queue "+l.task, err)
 	}
+	return len(late)+len(ripe) > 0
 }
 
 func (s *session) forget(a *active) {
@@ -504,7 +461,7 @@ func (s *session) forget(a *active) {
 
 // start runs a claimed task's handler.
 func (s *session) start(t Task) {
-	a := &active{run: &Run{Task: t, Fence: t.fence, Epoch: s.epoch, cancelled: make(chan struct{})}, done: make(chan struct{})}
+	a := &active{run: &Run{Task: t, Fence: t.fence, Epoch: s.epoch, cancelled: make(chan struct{})}, done: make(chan struct{}), since: time.Now()}
 	if t.Cancelling {
 		a.told = true
 		close(a.run.cancelled)

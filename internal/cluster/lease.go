@@ -220,41 +220,38 @@ func (s *session) beating(ctx context.Context) {
 	}
 }
 
-// watching reaps nodes that are dead.
+// watching reads what there is to see for everybody, and reaps nodes that are dead.
 func (s *session) watching(ctx context.Context) {
 	t := s.n.conf.Timing
 	seen := map[string]*observer{}
+	wait := s.jitter(t.Poll / 2)
 	for round := 0; ; round++ {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(t.Poll/2 + s.jitter(t.Poll/2)): // reads at most Poll apart
+		case <-time.After(wait):
 		}
-		asked := now()
-		var all []beatRow
-		err := s.n.db.Read(ctx, func(tx *db.Tx) (err error) {
-			all, err = beats(ctx, tx)
-			return err
-		})
+		wait = t.Poll*9/10 + s.jitter(t.Poll/10) // reads at most Poll apart
+		v, err := s.look(ctx)
 		if err != nil {
-			s.warn(ctx, "read the nodes' counters", err)
+			s.lost(err)
+			s.warn(ctx, "look at the cluster", err)
 			continue
 		}
-		for _, b := range all {
-			if b.node == s.n.conf.Name {
-				continue
-			}
+		offer(s.views, v)
+		offer(s.leases, v)
+		for _, b := range v.beats {
 			o := seen[b.node]
 			if o == nil {
 				o = &observer{}
 				seen[b.node] = o
 			}
-			if still, _ := o.look(b, asked, t); !still && !s.killed(ctx, b) {
+			if still, _ := o.look(b.beatRow, v.asked, t); !still && !(b.absent && s.killed(ctx, b.beatRow)) {
 				continue
 			}
 			var dead bool
 			err := s.n.db.InTx(ctx, func(tx *db.Tx) (err error) {
-				dead, err = reap(ctx, tx, b)
+				dead, err = reap(ctx, tx, b.beatRow)
 				return err
 			})
 			s.warn(ctx, "reap "+b.node, err)
@@ -295,6 +292,9 @@ func (t Term) Hold(ctx context.Context, tx *db.Tx) error {
 	}
 	return err
 }
+
+// leaderLease is the name of the one lease there is.
+const leaderLease = "leader"
 
 type leaseRow struct {
 	holder string
@@ -354,39 +354,31 @@ func resignLease(ctx context.Context, tx *db.Tx, term Term, node string) error {
 
 // leading stands for leadership until its context ends; as leader it carries out the duties.
 func (s *session) leading(ctx context.Context) {
-	const name = "leader"
 	t := s.n.conf.Timing
 	wake, stop := s.n.db.Listen(nodeTopic(s.n.conf.Name))
 	defer stop()
 	var o observer
 	for {
-		asked := now()
-		var l leaseRow
-		err := s.n.db.Read(ctx, func(tx *db.Tx) (err error) {
-			l, err = readLease(ctx, tx, name)
-			return err
-		})
-		if err == nil {
-			still, _ := o.look(beatRow{node: l.holder, epoch: l.term, beats: l.beats}, asked, t)
-			// Our own name in it is an earlier process of ours: registering proved that it is over.
-			if still || l.holder == "" || l.holder == s.n.conf.Name {
-				var taken bool
-				asked = now()
-				err = s.n.db.InTx(ctx, func(tx *db.Tx) (err error) {
-					taken, err = takeLease(ctx, tx, name, s.n.conf.Name, s.epoch, l)
-					return err
-				})
-				if err == nil && taken {
-					s.lead(ctx, Term{Name: name, Number: l.term + 1}, asked, wake)
-					o = observer{}
-				}
-			}
-		}
-		s.warn(ctx, "stand for leadership", err)
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(t.Poll/2 + s.jitter(t.Poll/2)):
+		case v := <-s.leases:
+			l := v.lease
+			still, _ := o.look(beatRow{node: l.holder, epoch: l.term, beats: l.beats}, v.asked, t)
+			// Our own name in it is an earlier process of ours: registering proved that it is over.
+			if still || l.holder == "" || l.holder == s.n.conf.Name {
+				var taken bool
+				asked := now()
+				err := s.n.db.Queue(ctx, func(tx *db.Tx) (err error) {
+					taken, err = takeLease(ctx, tx, leaderLease, s.n.conf.Name, s.epoch, l)
+					return err
+				})
+				if err == nil && taken {
+					s.lead(ctx, Term{Name: leaderLease, Number: l.term + 1}, asked, wake)
+					o = observer{}
+				}
+				s.warn(ctx, "stand for leadership", err)
+			}
 		}
 	}
 }
@@ -401,21 +393,22 @@ func (s *session) lead(ctx context.Context, term Term, asked mark, wake <-chan s
 	for _, d := range s.n.conf.Duties {
 		duties.Go(func() { s.duty(ctx, term, d) })
 	}
-	last := asked
+	last, pause := asked, t.Hold/3
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 			continue
 		case <-wake: // perhaps it is to drain
-		case <-time.After(min(t.Beat, t.Hold/20)):
+		case <-time.After(pause):
 		}
 		sent := now()
 		rctx, cancel := context.WithTimeout(ctx, t.Limit)
-		err := s.n.db.InTx(rctx, func(tx *db.Tx) error { return renewLease(rctx, tx, term, s.n.conf.Name, s.epoch) })
+		err := s.n.db.Queue(rctx, func(tx *db.Tx) error { return renewLease(rctx, tx, term, s.n.conf.Name, s.epoch) })
 		cancel()
+		pause = t.Hold / 20 // soon again, after a failure
 		switch {
 		case err == nil:
-			last = sent
+			last, pause = sent, t.Hold/3
 		case errors.Is(err, ErrLeaseLost), last.until(now()) > t.Hold:
 			lost(ErrLeaseLost)
 		default:

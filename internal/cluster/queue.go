@@ -452,21 +452,13 @@ func DeleteEnded(ctx context.Context, tx *db.Tx, tasks ...string) (deleted int64
 // later is a task whose time has come: to be queued for real, or to expire.
 type later struct{ task, turn string }
 
-func laters(ctx context.Context, tx *db.Tx, where string) ([]later, error) {
-	rows, err := tx.QueryContext(ctx, "SELECT task, coalesce(turn, '') FROM queue WHERE "+where+" LIMIT 100", tx.Ms())
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var out []later
-	for rows.Next() {
+func laterStatement(tx *db.Tx, where string, into *[]later) db.Statement {
+	return db.Statement{Query: "SELECT task, coalesce(turn, '') FROM queue WHERE " + where + " LIMIT 100", Args: []any{tx.Ms()}, Row: func(row db.Scanner) error {
 		var l later
-		if err := rows.Scan(&l.task, &l.turn); err != nil {
-			return nil, err
-		}
-		out = append(out, l)
-	}
-	return out, rows.Err()
+		err := row.Scan(&l.task, &l.turn)
+		*into = append(*into, l)
+		return err
+	}}
 }
 
 const (

@@ -2,6 +2,7 @@ package db
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -66,4 +67,9 @@ func Absent(ctx context.Context, tx *Tx, name string) (gone bool, err error) {
 	}
 	err = tx.QueryRowContext(ctx, "SELECT pg_try_advisory_xact_lock_shared($1, hashtext($2))", presenceKey, name).Scan(&gone)
 	return gone, err
+}
+
+// AbsentText is Absent as an expression of a PostgreSQL query, over the names that another expression gives.
+func AbsentText(name string) string {
+	return fmt.Sprintf("pg_try_advisory_xact_lock_shared(%d, hashtext(%s))", presenceKey, name)
 }

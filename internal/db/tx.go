@@ -64,6 +64,14 @@ func (d *DB) Queue(ctx context.Context, fn func(*Tx) error) error {
 	return d.run(ctx, d.queue, nil, fn)
 }
 
+// QueueRead is Read on the connections of Queue.
+func (d *DB) QueueRead(ctx context.Context, fn func(*Tx) error) error {
+	if d.dialect.engine == SQLite {
+		return d.Read(ctx, fn)
+	}
+	return d.run(ctx, d.queue, &sql.TxOptions{ReadOnly: true}, fn)
+}
+
 // Control is InTx on a connection used for nothing else than a node's own heartbeat
 // (reliability-and-security.md M19).
 func (d *DB) Control(ctx context.Context, fn func(*Tx) error) error {

@@ -29,8 +29,9 @@ func arrivals(rate float64, length time.Duration, do func(i int, at time.Time) e
 			break
 		}
 		time.Sleep(time.Until(at))
+		i := n
 		wg.Go(func() {
-			if err := do(n, at); err != nil {
+			if err := do(i, at); err != nil {
 				mu.Lock()
 				errs = errors.Join(errs, err)
 				mu.Unlock()

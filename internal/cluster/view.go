@@ -1,0 +1,109 @@
+package cluster
+
+import (
+	"context"
+	"time"
+
+	"github.com/octavo/octavo/internal/db"
+)
+
+// view is all that a node reads again and again, in one transaction and on PostgreSQL one round trip, so that a node at rest
+// costs little (performance.md P26). One goroutine reads it at most a poll apart and gives it to those who act upon it.
+type view struct {
+	asked mark      // before it was read
+	at    time.Time // the same
+
+	beats  []seenBeat // of all nodes that should be running
+	lease  leaseRow   // of the leader
+	own    settings   // of this node
+	back   bool       // this node was deleted while it runs
+	runs   map[string]runRow
+	others []load   // other nodes that may take tasks
+	serves []string // sets of labels that ready tasks ask for and this node has
+	ending bool     // some released task waits to be ended
+	ready  bool     // something may be claimed by any node
+	late   []later
+	ripe   []later
+	spaces []string // whose tasks are to be hidden or shown
+}
+
+type seenBeat struct {
+	beatRow
+	absent bool // its session lock is free: one witness of its process's death
+}
+
+// runRow is a task that this node runs, as its row says.
+type runRow struct {
+	claim, incarnation int64
+	cancel             bool
+}
+
+// look reads a view, or gives errEpochLost.
+func (s *session) look(ctx context.Context) (v view, err error) {
+	name := s.n.conf.Name
+	err = s.n.db.QueueRead(ctx, func(tx *db.Tx) error {
+		v = view{asked: now(), at: time.Now(), runs: map[string]runRow{}}
+		var labels string
+		absent, here := "FALSE", false
+		if tx.Engine() == db.Postgres {
+			absent = "(n.present AND n.address <> '' AND n.name <> $1 AND " + db.AbsentText("n.name") + ")"
+		}
+		err := tx.Send(ctx,
+			db.Statement{Query: "SELECT cap, draining, deleted IS NOT NULL, labels FROM node WHERE name = $1 AND epoch = $2", Args: []any{name, s.epoch}, Row: func(row db.Scanner) error {
+				here = true
+				return row.Scan(&v.own.cap, &v.own.draining, &v.back, &labels)
+			}},
+			db.Statement{Query: "SELECT task, incarnation, claim, cancel FROM queue WHERE node = $1 AND state = 'running'", Args: []any{name}, Row: func(row db.Scanner) error {
+				var task string
+				var r runRow
+				err := row.Scan(&task, &r.incarnation, &r.claim, &r.cancel)
+				v.runs[task] = r
+				return err
+			}},
+			db.Statement{Query: "SELECT b.node, b.epoch, b.beats, " + absent + " FROM node_beat b JOIN node n ON n.name = b.node WHERE n.state = 'up' AND b.node <> $1", Args: []any{name}, Row: func(row db.Scanner) error {
+				var b seenBeat
+				err := row.Scan(&b.node, &b.epoch, &b.beats, &b.absent)
+				v.beats = append(v.beats, b)
+				return err
+			}},
+			db.Statement{Query: "SELECT holder, term, beats FROM lease WHERE name = $1", Args: []any{leaderLease}, Row: func(row db.Scanner) error {
+				return row.Scan(&v.lease.holder, &v.lease.term, &v.lease.beats)
+			}},
+			db.Statement{Query: peerLoads, Args: []any{name}, Row: func(row db.Scanner) error {
+				var l load
+				err := row.Scan(&l.cap, &l.running)
+				v.others = append(v.others, l)
+				return err
+			}},
+			db.Statement{
+				Query: `SELECT EXISTS (SELECT 1 FROM queue WHERE cancel AND state = 'released'),
+					EXISTS (SELECT 1 FROM queue r WHERE r.head AND r.state IN ('queued', 'released') AND r.needs = '' AND NOT r.parked)`,
+				Row: func(row db.Scanner) error { return row.Scan(&v.ending, &v.ready) },
+			},
+			laterStatement(tx, whereExpired, &v.late), laterStatement(tx, whereRipe, &v.ripe),
+			db.Statement{Query: "SELECT space FROM queue_stop WHERE NOT (stopped AND done)", Row: func(row db.Scanner) error {
+				var space string
+				err := row.Scan(&space)
+				v.spaces = append(v.spaces, space)
+				return err
+			}})
+		if err != nil {
+			return err
+		}
+		if !here {
+			return errEpochLost
+		}
+		v.serves, err = served(ctx, tx, labels)
+		return err
+	})
+	return v, err
+}
+
+// offer puts the newest value into a channel of one; who is slow misses older ones.
+func offer[T any](to chan T, v T) {
+	select {
+	case <-to:
+	default:
+	}
+	to <- v
+}
