@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/getkin/kin-openapi/openapi3"
+
+	"github.com/octavo/octavo/internal/deployment"
 )
 
 // document is the server's own OpenAPI document, and how its paths are found again.
@@ -130,12 +132,13 @@ func TestEveryReadFitsTheDocument(t *testing.T) {
 		c.post("/api/tenants", m{"Name": "T"})
 		c.post("/api/tagsets", m{"Name": "Regions", "Tags": []any{m{"Name": "South"}}})
 		c.post("/api/proxies", m{"Name": "p", "Host": "proxy", "Port": 8080})
+		c.put("/api/interruptions/"+c.ask(task, deployment.ManualIntervention)+"/responsible", "null")
 		startNode(c)
 		ids := map[string]string{
 			"spaces": "Spaces-1", "teams": "teams-administrators", "environments": w.dev, "projectgroups": "ProjectGroups-1", "lifecycles": "Lifecycles-1", "projects": w.project, "deploymentprocesses": w.process,
 			"variables": w.variables, "channels": "Channels-1", "feeds": "feeds-builtin", "accounts": "Accounts-1", "machines": "Machines-1", "workers": "Workers-1", "workerpools": pool,
 			"machinepolicies": "MachinePolicies-1", "tenants": "Tenants-1", "tagsets": "TagSets-1", "proxies": "Proxies-1", "users": "Users-1", "releases": "Releases-1", "deployments": "Deployments-1",
-			"tasks": task, "packages": "packages-Acme.Web.1.0.0", "octopusservernodes": "OctopusServerNodes-n1", "scheduler": "Sweep", "configuration": "certificate-global",
+			"tasks": task, "packages": "packages-Acme.Web.1.0.0", "octopusservernodes": "OctopusServerNodes-n1", "scheduler": "Sweep", "configuration": "certificate-global", "interruptions": "Interruptions-1",
 		}
 		queries := map[string]string{"/versions": "?packageId=Acme.Web", "/discover": "?host=127.0.0.1&port=1"}
 		key := c.get("/api/users/me/apikeys").text("Items.0.Id")
