@@ -438,7 +438,7 @@ func TestRetireRow41(t *testing.T) {
 		if b.summary("a") != nil || b.node.Epoch() != before {
 			t.Error("the deleted node is back")
 		}
-		a = c.join("a", 5, nil)
+		c.join("a", 5, nil)
 		if s := b.summary("a"); s == nil || s["MaxConcurrentTasks"] != 5.0 || s["IsInMaintenanceMode"] != false {
 			t.Errorf("a new node of the name: %v", s)
 		}
