@@ -33,6 +33,7 @@ type Wire struct {
 	effect bool
 	failed func()
 	around func(did []Statement, commit func() error) error
+	undone func(did []Statement)
 }
 
 // Statement is one of a transaction.
@@ -51,7 +52,7 @@ const giveUp = 3 * time.Second
 // OpenWire opens a database for one process. Close it before the bubble ends.
 func OpenWire(t testing.TB, where string) (*db.DB, *Wire) {
 	t.Helper()
-	w := &Wire{around: func(_ []Statement, commit func() error) error { return commit() }}
+	w := &Wire{around: func(_ []Statement, commit func() error) error { return commit() }, undone: func([]Statement) {}}
 	d, err := db.OpenThrough(context.Background(), where, func(c driver.Connector) driver.Connector { return wired{c, w} })
 	if err != nil {
 		t.Fatal(err)
@@ -61,6 +62,9 @@ func OpenWire(t testing.TB, where string) (*db.DB, *Wire) {
 
 // Around is called for each commit, with what the transaction did; it has to call commit. Set it before the first use.
 func (w *Wire) Around(f func(did []Statement, commit func() error) error) { w.around = f }
+
+// Undone is called for each transaction that is rolled back. Set it before the first use.
+func (w *Wire) Undone(f func(did []Statement)) { w.undone = f }
 
 // Hold stops the process, as far as the database can see, until Go.
 func (w *Wire) Hold() { w.hold(false) }
@@ -317,11 +321,7 @@ func (c *wiredConn) Commit() error {
 	}
 	tx := c.tx
 	c.tx = nil
-	did := make([]Statement, len(c.did))
-	for i, s := range c.did {
-		did[i] = *s
-	}
-	if err := c.w.around(did, tx.Commit); err != nil {
+	if err := c.w.around(c.done(), tx.Commit); err != nil {
 		return err
 	}
 	if v.fail {
@@ -351,5 +351,14 @@ func (c *wiredConn) Rollback() error {
 	}
 	tx := c.tx
 	c.tx = nil
+	c.w.undone(c.done())
 	return tx.Rollback()
+}
+
+func (c *wiredConn) done() []Statement {
+	did := make([]Statement, len(c.did))
+	for i, s := range c.did {
+		did[i] = *s
+	}
+	return did
 }
