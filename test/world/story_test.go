@@ -7,14 +7,13 @@ import (
 	"time"
 
 	"github.com/octavo/octavo/internal/cluster"
-	"github.com/octavo/octavo/internal/db"
 	"github.com/octavo/octavo/internal/db/dbtest"
 )
 
 // Read this to know what a cluster does. Three nodes share one database; each has a REST API. Three agents have never
 // heard of nodes: whoever has the cluster's certificate may call. All of it is the real code, in a bubble where time flies.
 func TestStory(t *testing.T) {
-	for _, engine := range []db.Engine{db.SQLite, db.Postgres} {
+	for _, engine := range engines() {
 		t.Run(string(engine), func(t *testing.T) {
 			p := newPlace(t, engine)
 			synctest.Test(t, func(t *testing.T) { story(t, newWorld(t, p)) })
@@ -110,7 +109,7 @@ func story(t *testing.T, w *world) {
 // A polling agent dials one address, and is connected to whichever node is behind it. Others reach it all the same: their
 // calls are rows, which the node that holds the link carries out. When that node dies, the agent dials again.
 func TestStoryOfAPollingAgent(t *testing.T) {
-	for _, engine := range []db.Engine{db.SQLite, db.Postgres} {
+	for _, engine := range engines() {
 		t.Run(string(engine), func(t *testing.T) {
 			p := newPlace(t, engine)
 			synctest.Test(t, func(t *testing.T) {
@@ -146,7 +145,7 @@ func TestStoryOfAPollingAgent(t *testing.T) {
 // A script on the server itself dies with its server, and nobody can know how far it came. So nothing is repeated: the
 // next owner asks a person, and waits without a slot.
 func TestStoryOfAScriptOnTheServer(t *testing.T) {
-	p := newPlace(t, db.SQLite)
+	p := newPlace(t, engines()[0])
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, p)
 		defer w.leave()

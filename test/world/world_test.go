@@ -240,6 +240,14 @@ var founded = sync.OnceValues(func() (subject, error) {
 	return s, err
 })
 
+// engines are those that a test is run on. Under the race detector the pure-Go SQLite is 30 times slower, so it is left out.
+func engines() []db.Engine {
+	if race {
+		return []db.Engine{db.Postgres}
+	}
+	return []db.Engine{db.SQLite, db.Postgres}
+}
+
 // place is a database with the installation, made outside of a bubble.
 type place struct {
 	where, dir string
@@ -335,6 +343,7 @@ func (w *world) boot(name string, taskCap int) *node {
 	n := &node{w: w, name: name, dir: filepath.Join(w.dir, name), cap: taskCap, alive: make(chan struct{})}
 	n.db, n.wire = dbtest.OpenWire(w.t, w.where)
 	n.wire.Around(w.around)
+	n.wire.Undone(w.undone)
 	var registered atomic.Pointer[cluster.Node]
 	log := w.log().With("on", name)
 	n.hub = hub.New(hub.Config{
@@ -358,7 +367,7 @@ func (w *world) boot(name string, taskCap int) *node {
 	var err error
 	n.node, err = cluster.Start(w.t.Context(), n.db, cluster.Config{
 		Name: name, DataDir: n.dir, Cap: taskCap, Handlers: carry.Handlers(), OnEnd: use.TaskEnded, Timing: w.timing, Log: log,
-		Duties: []cluster.Duty{{Name: "World", Every: 5 * time.Second, Do: duty(n.db, name)}},
+		Duties: []cluster.Duty{{Name: "World", Every: dutyEvery, Do: duty(n.db, name)}},
 	})
 	if err != nil {
 		w.t.Fatalf("node %s does not start: %v", name, err)
