@@ -32,8 +32,8 @@ func binaries(to string) (server, agent string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", to+string(filepath.Separator), "./cmd/octavo", "./cmd/octavo-agent")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	// Flags that change what is compiled would compile everything a second time: `go run` has just done it.
+	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", to+string(filepath.Separator), "./cmd/octavo", "./cmd/octavo-agent")
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
