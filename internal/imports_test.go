@@ -21,6 +21,8 @@ var mayImport = map[string][]string{
 	"fault":      nil,
 	"crashpoint": nil,
 	"id":         nil,
+	"systemd":    nil,
+	"version":    nil,
 
 	"resource": leaf,
 
@@ -51,7 +53,7 @@ var mayImport = map[string][]string{
 	"agent":      join(leaf, []string{"halibut", "tentacle", "script", "archive", "secret/mask"}),
 	"convention": join(leaf, []string{"archive", "script", "variable", "secret/mask"}),
 
-	"engine":         join(noun, nouns, []string{"crashpoint", "engine/tasklog", "control", "cluster", "hub", "store", "feed", "tentacle", "script", "convention", "db", "blob", "secret", "secret/mask"}),
+	"engine":         join(noun, nouns, []string{"version", "crashpoint", "engine/tasklog", "control", "cluster", "hub", "store", "feed", "tentacle", "script", "convention", "db", "blob", "secret", "secret/mask"}),
 	"engine/tasklog": join(noun, []string{"db", "blob", "cluster"}),
 
 	"control": join(noun, nouns, []string{"crashpoint", "store", "cluster", "hub", "feed", "secret", "db"}),

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,6 +16,8 @@ import (
 
 	"github.com/octavo/octavo/internal/agent"
 	"github.com/octavo/octavo/internal/fault"
+	"github.com/octavo/octavo/internal/systemd"
+	"github.com/octavo/octavo/internal/version"
 )
 
 func agentCommands() []*cobra.Command {
@@ -73,18 +76,26 @@ func runCommand() *cobra.Command {
 		}
 		a, err := agent.Open(agent.Config{
 			Data: dir, Supervisor: []string{self, "supervise"}, Listen: *listen, Applications: settings.Applications,
-			Instance: settings.Name, Version: version(), Log: log,
+			Instance: settings.Name, Version: version.String(), Log: log,
 		})
 		if err != nil {
 			return err
 		}
 		id, err := agent.LoadIdentity(dir)
 		if err == nil {
-			log.Info("agent", "version", version(), "data", dir, "thumbprint", id.Thumbprint)
+			log.Info("agent", "version", version.String(), "data", dir, "thumbprint", id.Thumbprint)
+			if !settings.Listens() && *listen == "" {
+				systemd.Ready(log)
+			}
+			fed, stop := context.WithCancel(cmd.Context())
+			defer stop()
+			go systemd.Watch(fed, log, func(context.Context) error { return nil })
 			err = a.Serve(cmd.Context(), id, func(at net.Addr) {
 				fmt.Fprintln(cmd.OutOrStdout(), "Listening on", at)
+				systemd.Ready(log)
 			})
 		}
+		systemd.Stopping(log)
 		log.Info("stopping; scripts go on")
 		return errors.Join(err, a.Close())
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/octavo/octavo/internal/convention"
 	"github.com/octavo/octavo/internal/fault"
+	"github.com/octavo/octavo/internal/version"
 )
 
 func main() {
@@ -49,13 +49,13 @@ func root() *cobra.Command {
 		Short:         "Runs scripts on this machine for an Octavo or Octopus server",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Version:       version(),
+		Version:       version.String(),
 	}
 	cmd.SetGlobalNormalizationFunc(otherSpellings)
 	cmd.AddCommand(agentCommands()...)
 	cmd.AddCommand(toolCommand(), &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
-		Run: func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), version()) },
+		Run: func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), version.String()) },
 	})
 	return cmd
 }
@@ -84,21 +84,4 @@ func toolCommand() *cobra.Command {
 			return nil
 		},
 	}
-}
-
-// version is the module's version in a release build, or the commit it was built from.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return v
-	}
-	for _, setting := range info.Settings {
-		if setting.Key == "vcs.revision" {
-			return "0.0.0-" + setting.Value[:min(12, len(setting.Value))]
-		}
-	}
-	return "0.0.0-development"
 }

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -21,6 +20,7 @@ import (
 	"github.com/octavo/octavo/internal/config"
 	"github.com/octavo/octavo/internal/fault"
 	"github.com/octavo/octavo/internal/quickstart"
+	"github.com/octavo/octavo/internal/version"
 )
 
 func main() {
@@ -54,7 +54,7 @@ func root() *cobra.Command {
 		Short:         "A highly available deployment-automation server",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Version:       version(),
+		Version:       version.String(),
 	}
 	server := &cobra.Command{Use: "server", Short: "The server"}
 	server.AddCommand(runCommand())
@@ -64,25 +64,8 @@ func root() *cobra.Command {
 
 func versionCommand() *cobra.Command {
 	return &cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs, Run: func(cmd *cobra.Command, _ []string) {
-		fmt.Fprintln(cmd.OutOrStdout(), "octavo", version())
+		fmt.Fprintln(cmd.OutOrStdout(), "octavo", version.String())
 	}}
-}
-
-// version is the module's version in a release build, or the commit it was built from.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return v
-	}
-	for _, setting := range info.Settings {
-		if setting.Key == "vcs.revision" {
-			return "development " + setting.Value[:min(12, len(setting.Value))]
-		}
-	}
-	return "development"
 }
 
 // settingsFlags gives a command the named settings as flags (all without names), and a reader for them.

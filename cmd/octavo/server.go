@@ -37,6 +37,7 @@ import (
 	"github.com/octavo/octavo/internal/halibut"
 	"github.com/octavo/octavo/internal/hub"
 	"github.com/octavo/octavo/internal/secret"
+	"github.com/octavo/octavo/internal/systemd"
 )
 
 func runCommand() *cobra.Command {
@@ -164,6 +165,10 @@ func serve(ctx context.Context, s config.Server, log *slog.Logger) error {
 			failed <- err
 		}
 	})
+	loops.Go(func() {
+		systemd.Watch(background, log, func(asked context.Context) error { return answers(asked, web.Addr()) })
+	})
+	systemd.Ready(log)
 	log.Info("node is up", "node", s.NodeName, "address", "http://"+web.Addr().String(), "agents", comms.Addr().String(), "thumbprint", identity.Thumbprint)
 
 	select {
@@ -172,6 +177,7 @@ func serve(ctx context.Context, s config.Server, log *slog.Logger) error {
 		err = nil
 	case err = <-failed:
 	}
+	systemd.Stopping(log)
 	use.StopSoon() // load balancers see it from here on, until the listener closes
 	// A second signal ends the process; everything is safe in the database.
 	signal.Reset(os.Interrupt, syscall.SIGTERM)
@@ -187,6 +193,22 @@ func serve(ctx context.Context, s config.Server, log *slog.Logger) error {
 	loops.Wait()
 	agents.Close()
 	return err
+}
+
+// answers asks this node's own HTTP server whether it lives, as a balancer would.
+func answers(ctx context.Context, at net.Addr) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+at.String()+"/livez", nil)
+	if err != nil {
+		return err
+	}
+	answer, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(r) // no proxy, whatever the environment says
+	if err != nil {
+		return err
+	}
+	if answer.StatusCode != http.StatusOK {
+		err = fmt.Errorf("/livez says %s", answer.Status)
+	}
+	return errors.Join(err, answer.Body.Close())
 }
 
 // openBlobs opens the store. A folder is made by a new installation for itself. A folder that was there and is gone is a

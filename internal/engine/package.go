@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -21,6 +20,7 @@ import (
 	"github.com/octavo/octavo/internal/hub"
 	"github.com/octavo/octavo/internal/tentacle"
 	"github.com/octavo/octavo/internal/variable"
+	"github.com/octavo/octavo/internal/version"
 )
 
 // packageFile is what a target needs to know about a package of ours.
@@ -170,17 +170,10 @@ func (w *work) sendTool(ctx context.Context, j job, platform, path string) error
 
 // toolVersion names the tool's folder on unmodified Tentacles, so that a new server brings its own tool.
 func toolVersion() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return strings.Map(func(r rune) rune {
-			if strings.ContainsRune("+/ ", r) {
-				return '-'
-			}
-			return r
-		}, v)
-	}
-	return "development"
+	return strings.Map(func(r rune) rune {
+		if strings.ContainsRune("+/ ", r) {
+			return '-'
+		}
+		return r
+	}, version.String())
 }
