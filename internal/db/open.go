@@ -122,7 +122,7 @@ func openSQLite(path string, through func(driver.Connector) driver.Connector) (*
 	if err != nil {
 		return nil, err
 	}
-	write, read := sql.OpenDB(through(one)), sql.OpenDB(through(many))
+	write, read := sql.OpenDB(through(prepared{one})), sql.OpenDB(through(prepared{many}))
 	write.SetMaxOpenConns(1) // SQLite has one writer; waiting here is cheaper and fairer than its busy loop
 	read.SetMaxOpenConns(max(4, runtime.NumCPU()))
 	read.SetMaxIdleConns(max(4, runtime.NumCPU()))

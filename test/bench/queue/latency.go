@@ -262,7 +262,7 @@ func (s *space) claims(ctx context.Context) (float64, error) {
 	defer conn.Close(ctx)
 	var n float64
 	err = conn.QueryRow(ctx, `SELECT coalesce(sum(calls), 0) FROM pg_stat_statements WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
-		AND query LIKE '%claim = claim + 1%' AND query LIKE '%SKIP LOCKED%' AND query NOT LIKE '%r.cancel AND%' AND query NOT LIKE '%pg_stat_statements%'`).Scan(&n)
+		AND query LIKE '%claim = q.claim + 1%' AND query LIKE '%SKIP LOCKED%' AND query NOT LIKE '%r.cancel AND%' AND query NOT LIKE '%pg_stat_statements%'`).Scan(&n)
 	return n, err
 }
 

@@ -258,7 +258,7 @@ func idles(ctx context.Context, b *bench) error {
 		if err != nil {
 			return err
 		}
-		time.Sleep(3 * time.Second)
+		time.Sleep(12 * time.Second) // whoever did something before has said so by then
 		conn, err := b.postgres.Connect(ctx, "postgres")
 		if err != nil {
 			return err
