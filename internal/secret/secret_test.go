@@ -322,3 +322,39 @@ func TestRotation(t *testing.T) {
 		}
 	})
 }
+
+// TestFirstStartOnOneFile has a second node look for the file just before the first one makes it, and for the row just after.
+func TestFirstStartOnOneFile(t *testing.T) {
+	ctx := t.Context()
+	d := dbtest.New(t, db.Postgres)
+	file, away := filepath.Join(t.TempDir(), "master.key"), filepath.Join(t.TempDir(), "not yet")
+	first, err := secret.Start(ctx, d, secret.Source{File: file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(file, away); err != nil {
+		t.Fatal(err)
+	}
+	var second *secret.Ring
+	var failed error
+	var starting sync.WaitGroup
+	err = d.InTx(ctx, func(tx *db.Tx) error {
+		if _, err := tx.ExecContext(ctx, "LOCK TABLE master_key IN ACCESS EXCLUSIVE MODE"); err != nil {
+			return err
+		}
+		starting.Go(func() { second, failed = secret.Start(ctx, d, secret.Source{File: file}) })
+		for waits := false; !waits; { // it has missed the file, and waits for the row
+			if err := tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'master_key'::regclass AND NOT granted)").Scan(&waits); err != nil {
+				return err
+			}
+		}
+		return os.Rename(away, file)
+	})
+	starting.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if failed != nil || second.KeyID() != first.KeyID() {
+		t.Fatalf("the second node: %v", failed)
+	}
+}

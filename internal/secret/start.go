@@ -43,6 +43,10 @@ func Start(ctx context.Context, d *db.DB, src Source) (*Ring, error) {
 		return nil, kerr
 	}
 	if len(known) > 0 {
+		// A node that starts at the same moment with the same file makes first the file, then the row that we now see.
+		if ring, err := ReadFile(src.File); err == nil {
+			return ring, check(ctx, d, ring)
+		}
 		return nil, fault.Because(fault.InvalidField("master-key-file",
 			"There is no master key in %s, but the database was set up with master key %s. Copy the file from another node (show-master-key prints it there), or set it with --master-key-file.",
 			src.File, strings.Join(known, ", ")), err)
