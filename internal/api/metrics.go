@@ -23,6 +23,7 @@ var (
 	nodeUp       = prometheus.NewDesc("octavo_node_up", "1 when the node's heartbeat is seen.", []string{"node", "version"}, nil)
 	nodeDraining = prometheus.NewDesc("octavo_node_draining", "1 when the node takes no new tasks.", []string{"node"}, nil)
 	nodeLeader   = prometheus.NewDesc("octavo_node_leader", "1 for the node that leads.", []string{"node"}, nil)
+	nodeTrouble  = prometheus.NewDesc("octavo_node_trouble", "1 when the node takes no tasks because of trouble, such as a blob store that cannot be used.", []string{"node"}, nil)
 	nodeSlots    = prometheus.NewDesc("octavo_node_slots", "The node's task cap.", []string{"node"}, nil)
 	nodeRunning  = prometheus.NewDesc("octavo_node_running_tasks", "Tasks the node owns.", []string{"node"}, nil)
 )
@@ -64,6 +65,7 @@ func (f figures) Collect(to chan<- prometheus.Metric) {
 		gauge(nodeUp, bit(!n.IsOffline()), n.Name, n.Version)
 		gauge(nodeDraining, bit(n.Draining), n.Name)
 		gauge(nodeLeader, bit(n.Leader), n.Name)
+		gauge(nodeTrouble, bit(n.Trouble != ""), n.Name)
 		gauge(nodeSlots, float64(n.Cap), n.Name)
 		gauge(nodeRunning, float64(n.RunningTasks), n.Name)
 	}

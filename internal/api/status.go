@@ -45,6 +45,7 @@ type Probe struct {
 	Status  string
 	Node    string
 	Version string
+	Warning string // why the node takes no tasks, though it serves requests; "" when all is well
 }
 
 // SystemInfo is GET serverstatus/system-info: this node's process.
@@ -82,7 +83,9 @@ func (a *API) statusRoutes() []route {
 		get(server, "/serverstatus/system-info", access.AdministerSystem, "", func(c *call) (SystemInfo, error) { return c.systemInfo(), nil }),
 		get(server, "/serverstatus/logs", access.AdministerSystem, "skip take includeDetail", (*call).serverLog),
 		report,
-		get(server, "!/livez", access.Anonymous, "", func(c *call) (Probe, error) { return Probe{"Alive", c.control.Node, Version}, nil }),
+		get(server, "!/livez", access.Anonymous, "", func(c *call) (Probe, error) {
+			return Probe{Status: "Alive", Node: c.control.Node, Version: Version}, nil
+		}),
 		a.metricsRoute(),
 		get(server, "!/readyz", access.Anonymous, "", (*call).ready),
 	}
@@ -98,7 +101,7 @@ func (c *call) ready() (Probe, error) {
 	if broken != "" {
 		return Probe{}, fault.Busyf("%s", broken)
 	}
-	return Probe{"Ready", n.Name, Version}, nil
+	return Probe{"Ready", n.Name, Version, n.Warning}, nil
 }
 
 // health is the cluster's: bad when no node takes tasks. Nodes that are offline are named.
@@ -113,7 +116,7 @@ func (c *call) health() (stated, error) {
 	working := false
 	var warnings []string
 	for _, n := range all {
-		working = working || !n.IsOffline && !n.IsInMaintenanceMode
+		working = working || n.TakesTasks()
 		if n.Warning != "" {
 			warnings = append(warnings, n.Warning)
 		}
@@ -122,7 +125,7 @@ func (c *call) health() (stated, error) {
 	status := http.StatusOK
 	if !working {
 		status = http.StatusTeapot
-		warnings = append([]string{"No node of the cluster takes tasks: all are draining or offline."}, warnings...)
+		warnings = append([]string{"No node of the cluster takes tasks: all are draining, offline or in trouble."}, warnings...)
 	}
 	if h.Description = strings.Join(warnings, " "); h.Description == "" {
 		h.Description = "All is well."

@@ -63,4 +63,4 @@ func (b *balance) claimed(got, most int, mine load, at mark) (again bool) {
 
 // peerLoads reads the loads of the other nodes that may take tasks.
 const peerLoads = `SELECT n.cap, (SELECT count(*) FROM queue q WHERE q.node = n.name AND q.state = 'running')
-	FROM node n WHERE n.state = 'up' AND NOT n.draining AND n.cap > 0 AND n.name <> $1`
+	FROM node n WHERE n.state = 'up' AND NOT n.draining AND n.cap > 0 AND n.trouble = '' AND n.name <> $1`

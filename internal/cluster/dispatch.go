@@ -278,12 +278,19 @@ func (s *session) tick(seen *view, woken bool) {
 		}
 	}
 	claiming := !s.stopped() && len(s.kinds) > 0
+	trouble := s.n.trouble() != ""
+	if trouble && len(s.pending) == 0 && !ending {
+		return
+	}
 	if len(s.pending) == 0 && (!claiming || !ending && len(s.runs) >= s.cap) { // no slot is free
 		return
 	}
 	var did settled
 	mine := load{running: len(s.runs) - len(s.pending), cap: s.cap}
 	most := s.balance.most(mine, now())
+	if trouble {
+		most = 0 // what has to be cancelled is still taken, to be ended
+	}
 	ended := len(s.pending) > 0
 	reach := func(point string) {
 		if ended {
@@ -320,7 +327,7 @@ func (s *session) tick(seen *view, woken bool) {
 	}
 	s.pending = nil
 	s.breath = nil
-	if claiming && s.balance.claimed(did.took, most, mine, now()) {
+	if claiming && !trouble && s.balance.claimed(did.took, most, mine, now()) {
 		s.breath = time.After(s.balance.breath)
 	}
 	for _, t := range did.got { // after the commit: nothing starts that nobody owns

@@ -220,11 +220,31 @@ func (s *session) beating(ctx context.Context) {
 	}
 }
 
+// tell writes why this node takes no tasks, or that it does again, for people and for the other nodes, who take its share.
+func (s *session) tell(ctx context.Context, trouble string) error {
+	err := s.n.db.InTx(ctx, func(tx *db.Tx) error {
+		_, err := tx.ExecContext(ctx, "UPDATE node SET trouble = $3 WHERE name = $1 AND epoch = $2", s.n.conf.Name, s.epoch, trouble)
+		hintWork(tx)
+		return err
+	})
+	if err != nil {
+		s.warn(ctx, "say what is wrong with this node", err)
+		return err
+	}
+	if trouble == "" {
+		s.n.log.Info("this node takes tasks again")
+	} else {
+		s.n.log.Error("this node takes no tasks", "reason", trouble)
+	}
+	return nil
+}
+
 // watching reads what there is to see for everybody, and reaps nodes that are dead.
 func (s *session) watching(ctx context.Context) {
 	t := s.n.conf.Timing
 	seen := map[string]*observer{}
 	wait := s.jitter(t.Poll / 2)
+	said := "" // by this epoch, of its trouble
 	for round := 0; ; round++ {
 		select {
 		case <-ctx.Done():
@@ -232,6 +252,9 @@ func (s *session) watching(ctx context.Context) {
 		case <-time.After(wait):
 		}
 		wait = t.Poll*9/10 + s.jitter(t.Poll/10) // reads at most Poll apart
+		if now := s.n.trouble(); now != said && s.tell(ctx, now) == nil {
+			said = now
+		}
 		v, err := s.look(ctx)
 		if err != nil {
 			s.lost(err)

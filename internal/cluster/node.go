@@ -63,6 +63,10 @@ type Config struct {
 	Timing     Timing        // zero: DefaultTiming
 	Log        *slog.Logger  // nil: slog.Default()
 
+	// Ready, if set, says why this node must not take tasks just now, or nil (reliability-and-security.md M17). It is asked
+	// before each claim and must answer at once. What runs goes on, and cancelled tasks are ended.
+	Ready func() error
+
 	// OnEnd, if set, is called in the transaction of every end that this node makes: of its own runs,
 	// and of queued tasks that expire. An error undoes the end; it is tried again.
 	OnEnd func(ctx context.Context, tx *db.Tx, t Task) error
@@ -273,7 +277,7 @@ func register(ctx context.Context, tx *db.Tx, conf Config, last settings, machin
 		labels = given
 	}
 	epoch := other.epoch + 1
-	if _, err := tx.ExecContext(ctx, `UPDATE node SET epoch = $2, state = 'up', machine = $3, version = $4, address = $5, labels = $6, registered = $7, present = $8,
+	if _, err := tx.ExecContext(ctx, `UPDATE node SET epoch = $2, state = 'up', trouble = '', machine = $3, version = $4, address = $5, labels = $6, registered = $7, present = $8,
 			cap = $9, draining = $10, retire = $11, deleted = NULL, gone = NULL
 		WHERE name = $1`, conf.Name, epoch, machine, conf.Version, conf.Address, labels, tx.Ms(), present, last.cap, last.draining, retire); err != nil {
 		return 0, beatRow{}, err
@@ -310,6 +314,17 @@ func (n *Node) saw(ctx context.Context, epoch int64, s settings, deleted bool) e
 		n.log.Warn("this node was deleted while it runs, and is back; to remove it for good drain it, stop it, then delete it")
 	}
 	return err
+}
+
+// trouble is why the node takes no tasks just now, in a sentence, or "".
+func (n *Node) trouble() string {
+	if n.conf.Ready == nil {
+		return ""
+	}
+	if err := n.conf.Ready(); err != nil {
+		return err.Error()
+	}
+	return ""
 }
 
 // releaseAll lets every task go that a node holds; its row of node is locked.

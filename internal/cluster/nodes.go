@@ -27,6 +27,7 @@ type NodeInfo struct {
 	RunningTasks int       // tasks it owns
 	Handlers     int       // of tasks, alive in its process at its last beat
 	Leader       bool
+	Trouble      string // why it takes no tasks just now; "" when it does
 }
 
 // Id is the wire's id.
@@ -61,14 +62,14 @@ func (i NodeInfo) Status() string {
 
 const selectNode = `SELECT n.name, n.cap, n.draining, n.state, n.version, n.address, n.labels, n.epoch, n.registered, coalesce(b.seen, n.registered), coalesce(b.runs, 0),
 		(SELECT count(*) FROM queue q WHERE q.node = n.name AND q.state = 'running'),
-		EXISTS (SELECT 1 FROM lease l WHERE l.name = 'leader' AND l.holder = n.name)
+		EXISTS (SELECT 1 FROM lease l WHERE l.name = 'leader' AND l.holder = n.name), n.trouble
 	FROM node n LEFT JOIN node_beat b ON b.node = n.name `
 
 func scanNode(row interface{ Scan(...any) error }) (NodeInfo, error) {
 	var i NodeInfo
 	var labels string
 	var registered, seen int64
-	if err := row.Scan(&i.Name, &i.Cap, &i.Draining, &i.State, &i.Version, &i.Address, &labels, &i.Epoch, &registered, &seen, &i.Handlers, &i.RunningTasks, &i.Leader); err != nil {
+	if err := row.Scan(&i.Name, &i.Cap, &i.Draining, &i.State, &i.Version, &i.Address, &labels, &i.Epoch, &registered, &seen, &i.Handlers, &i.RunningTasks, &i.Leader, &i.Trouble); err != nil {
 		return NodeInfo{}, err
 	}
 	i.Registered, i.LastSeen = time.UnixMilli(registered), time.UnixMilli(seen)

@@ -78,6 +78,8 @@ func why(ctx context.Context, tx *db.Tx, t Task) (string, error) {
 		}
 	}
 	switch labels := strings.Join(t.Labels, ", "); {
+	case r.any == 0 && r.trouble != "":
+		return "No node takes tasks just now. " + r.trouble, nil
 	case r.any == 0:
 		return "No node takes tasks: all are stopped, draining, or have a task cap of 0.", nil
 	case r.slots == 0:
@@ -118,11 +120,13 @@ type room struct {
 	any   int // slots of all of them
 	slots int // of those with certain labels
 	taken int // of these
+
+	trouble string // of a node that would take tasks otherwise
 }
 
 // roomFor counts the slots for tasks that ask for labels.
 func roomFor(ctx context.Context, tx *db.Tx, labels []string) (r room, err error) {
-	rows, err := tx.QueryContext(ctx, `SELECT n.cap, n.labels, (SELECT count(*) FROM queue q WHERE q.node = n.name AND q.state = 'running')
+	rows, err := tx.QueryContext(ctx, `SELECT n.cap, n.labels, n.trouble, (SELECT count(*) FROM queue q WHERE q.node = n.name AND q.state = 'running')
 		FROM node n WHERE n.state = 'up' AND NOT n.draining AND n.cap > 0`)
 	if err != nil {
 		return r, err
@@ -131,10 +135,14 @@ func roomFor(ctx context.Context, tx *db.Tx, labels []string) (r room, err error
 	needs := strings.Join(labels, " ")
 	for rows.Next() {
 		var slots, taken int
-		var text string
+		var text, trouble string
 		var its []string
-		if err := rows.Scan(&slots, &text, &taken); err != nil {
+		if err := rows.Scan(&slots, &text, &trouble, &taken); err != nil {
 			return r, err
+		}
+		if trouble != "" {
+			r.trouble = trouble
+			continue
 		}
 		if err := json.Unmarshal([]byte(text), &its); err != nil {
 			return r, fmt.Errorf("labels of a node: %w", err)

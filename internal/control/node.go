@@ -29,7 +29,12 @@ type Node struct {
 	Labels              []string
 	RunningTaskCount    int
 	Links               map[string]string
+
+	takesNone bool
 }
+
+// TakesTasks tells that it starts tasks, if it has a slot.
+func (n Node) TakesTasks() bool { return !n.IsOffline && !n.IsInMaintenanceMode && !n.takesNone }
 
 func wireNode(n cluster.NodeInfo) Node {
 	path := "/api/octopusservernodes/" + n.Id()
@@ -37,6 +42,10 @@ func wireNode(n cluster.NodeInfo) Node {
 		Id: n.Id(), Name: n.Name, MaxConcurrentTasks: n.Cap, IsInMaintenanceMode: n.Draining, IsOffline: n.IsOffline(), Status: n.Status(), LastSeen: resource.Time{Time: n.LastSeen},
 		Rank: n.Rank(), IsLeader: n.Leader, Version: n.Version, Labels: n.Labels, RunningTaskCount: n.RunningTasks,
 		Links: map[string]string{"Self": path, "Node": path, "Details": path + "/details", "Delete": path, "RunningTasks": "/api/tasks?node=" + n.Id() + "&running=true&spaces=all&includeSystem=true"},
+	}
+	if n.Trouble != "" {
+		w.Warning = fmt.Sprintf("The node %s takes no tasks: %s", n.Name, n.Trouble)
+		w.takesNone = true
 	}
 	if n.IsOffline() {
 		how := "stopped"
