@@ -105,14 +105,24 @@ func (w *world) around(did []dbtest.Statement, commit func() error) error {
 
 const dutyEvery = 2 * time.Second
 
-// duty notes who ran the duty for which due time, as a leader has to write: under its term.
+// duty notes who ran the duty for which due time, as a leader has to write: under its term. It takes a while, and does not
+// look whether its context has ended meanwhile, so that nothing but the term keeps a former leader out.
 func duty(d *db.DB, node string) func(context.Context, cluster.Term) error {
 	return func(ctx context.Context, term cluster.Term) error {
+		var started int64
+		err := d.Read(ctx, func(tx *db.Tx) error {
+			return tx.QueryRowContext(ctx, "SELECT started FROM duty WHERE name = 'World'").Scan(&started)
+		})
+		if err != nil {
+			return err
+		}
+		time.Sleep(300 * time.Millisecond)
+		ctx = context.WithoutCancel(ctx)
 		return d.InTx(ctx, func(tx *db.Tx) error {
 			if err := term.Hold(ctx, tx); err != nil {
 				return err
 			}
-			_, err := tx.ExecContext(ctx, "INSERT INTO world_duty (term, started, node) SELECT $1, started, $2 FROM duty WHERE name = 'World'", term.Number, node)
+			_, err := tx.ExecContext(ctx, "INSERT INTO world_duty (term, started, node) VALUES ($1, $2, $3)", term.Number, started, node)
 			return err
 		})
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/octavo/octavo/internal/cluster"
+	"github.com/octavo/octavo/internal/db/dbtest"
 )
 
 // The verbs of stories. What they ask for they ask through the REST API of a node, as people do.
@@ -26,6 +27,13 @@ func (w *world) deploy(on, project, environment string) string {
 	i := slices.Index([]string{"Web", "Shop", "Long", "Here", "Far"}, project)
 	j := slices.Index([]string{"Test", "Production"}, environment)
 	return w.request(on, "POST", "/api/deployments", m{"ReleaseId": w.subject.releases[i], "EnvironmentId": w.subject.environments[j]}).text("TaskId")
+}
+
+// onCommit has something be told of every commit of a node, until w.watch is nil again.
+func (w *world) onCommit(watch func(did []dbtest.Statement)) {
+	w.commits.Lock()
+	defer w.commits.Unlock()
+	w.watch = watch
 }
 
 // soon waits a few seconds.
