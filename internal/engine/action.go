@@ -63,7 +63,7 @@ func (d *walk) action(ctx context.Context, run deployment.Run, activity string, 
 		return outcome{}, err
 	}
 	return d.tool(ctx, job{
-		run: runID(run), part: tool, activity: activity, action: planned.Name, place: at, limit: limit,
+		run: runID(run), part: tool, activity: activity, action: planned.Name, place: at, limit: limit, first: d.startedHere(run),
 		command: func(_ context.Context, service hub.Service) (command, error) {
 			if tool == "run-script" && service == hub.Version2 && isPlainBash(vars, planned) {
 				return plainBash(vars, d.isolation(at))
@@ -105,6 +105,9 @@ func (d *walk) placeOf(ctx context.Context, run deployment.Run) (place, error) {
 
 // begun finds where a script of an attempt has begun already; part "" is any of its scripts.
 func (d *walk) begun(ctx context.Context, run deployment.Run, part string) (machine string, begun bool, err error) {
+	if d.startedHere(run) { // it is asked before anything is begun
+		return "", false, nil
+	}
 	err = d.DB.Read(ctx, func(tx *db.Tx) error {
 		err := tx.QueryRowContext(ctx, `SELECT place FROM script_run WHERE task = $1 AND run = $2 AND ($3 = '' OR part LIKE $3 || '%') LIMIT 1`,
 			d.task.Id, runID(run), part).Scan(&machine)
@@ -115,6 +118,12 @@ func (d *walk) begun(ctx context.Context, run deployment.Run, part string) (mach
 		return err
 	})
 	return machine, begun, err
+}
+
+// startedHere tells that this owner started the attempt, so that no earlier one can have begun anything of it.
+func (d *walk) startedHere(run deployment.Run) bool {
+	_, ours := d.ours.Load(runID(run))
+	return ours
 }
 
 // isolation keeps a target to one script at a time (deployments.md P11); work on workers takes no lock.
@@ -244,7 +253,7 @@ func (d *walk) retain(ctx context.Context, run deployment.Run, activity string) 
 		return outcome{}, err
 	}
 	return d.tool(ctx, job{
-		run: runID(run), part: "clean", activity: activity, action: deployment.RetentionName, place: at,
+		run: runID(run), part: "clean", activity: activity, action: deployment.RetentionName, place: at, first: d.startedHere(run),
 		command: func(context.Context, hub.Service) (command, error) {
 			return toolCommand("clean", vars, d.isolation(at), file)
 		},

@@ -32,6 +32,7 @@ type walk struct {
 	statuses map[string]tasklog.Status // what the log tree shows, by activity
 	ending   gate                      // held while rows and statuses change
 	wake     chan struct{}
+	ours     sync.Map // attempts that this owner started, by row: nothing of theirs was begun before
 }
 
 // deploy carries a deployment out, or goes on with one (deployments.md 3.9).
@@ -59,12 +60,12 @@ func (d *walk) begin(ctx context.Context) error {
 		if d.plan, d.runs, err = readPlan(ctx, tx, d.task.Id); err != nil {
 			return err
 		}
-		return d.subject.read(ctx, tx, d.task)
+		if err := d.subject.read(ctx, tx, d.task); err != nil {
+			return err
+		}
+		return d.values.read(ctx, tx, d.work, &d.subject)
 	})
 	if err != nil {
-		return err
-	}
-	if err := d.values.read(ctx, d.work, &d.subject); err != nil {
 		return err
 	}
 	if d.plan != nil {
@@ -78,7 +79,7 @@ func (d *walk) makePlan(ctx context.Context) error {
 	plan, err := deployment.NewPlan(in)
 	first := []tasklog.Entry{{Activity: d.task.Id, Change: &tasklog.Change{Name: d.task.Description, Status: tasklog.Running, Summary: true}}}
 	if err != nil {
-		_ = d.store(ctx, "refusal", func(tx *db.Tx) error { return tasklog.Append(ctx, tx, d.fence, first...) })
+		_ = d.tell(ctx, "refusal", first, func(*db.Tx) error { return nil })
 		return err
 	}
 	for _, warning := range plan.Warnings {
@@ -95,13 +96,8 @@ func (d *walk) makePlan(ctx context.Context) error {
 		entry.Change.Summary = true
 		first = append(first, entry)
 	}
-	return d.store(ctx, "plan", func(tx *db.Tx) error {
-		d.plan = plan
-		if err := insertPlan(ctx, tx, d.task.Id, plan); err != nil {
-			return err
-		}
-		return tasklog.Append(ctx, tx, d.fence, first...)
-	})
+	d.plan = plan
+	return d.tell(ctx, "plan", first, func(tx *db.Tx) error { return insertPlan(ctx, tx, d.task.Id, plan) })
 }
 
 func stepTitle(s deployment.Step) string {
@@ -164,7 +160,7 @@ func (d *walk) walk(ctx context.Context) (end *deployment.End, wait *cluster.Wai
 	facts := deployment.Facts{Judge: func(at deployment.Place, expression, failure string) (string, bool) {
 		return d.judge(ctx, at, expression, failure)
 	}}
-	for _, run := range d.snapshot() {
+	for _, run := range d.snapshot() { // an earlier owner's
 		if run.State == deployment.Running {
 			attempts.Go(func() { d.attempt(ctx, stop, run) })
 		}
@@ -193,6 +189,7 @@ func (d *walk) walk(ctx context.Context) (end *deployment.End, wait *cluster.Wai
 			return nil, nil, d.orLost(ctx, err)
 		}
 		for _, run := range started {
+			d.ours.Store(runID(run), true)
 			attempts.Go(func() { d.attempt(ctx, stop, run) })
 		}
 		asked := slices.ContainsFunc(runs, waits)
@@ -319,11 +316,7 @@ func (d *walk) apply(ctx context.Context, decision deployment.Decision) (started
 		after = append(after, run)
 	}
 	changes := d.changes(after)
-	point := "moves"
-	if len(questions) > 0 {
-		point = "ask"
-	}
-	err = d.store(ctx, point, func(tx *db.Tx) error {
+	write := func(tx *db.Tx) error {
 		for _, run := range asked {
 			if err := updateRun(ctx, tx, d.task.Id, run); err != nil {
 				return err
@@ -334,12 +327,22 @@ func (d *walk) apply(ctx context.Context, decision deployment.Decision) (started
 				return err
 			}
 		}
-		told, err := d.ask(ctx, tx, questions)
-		if err != nil {
-			return err
-		}
-		return tasklog.Append(ctx, tx, d.fence, slices.Concat(changes, lines, told)...)
-	})
+		return nil
+	}
+	if len(questions) == 0 {
+		err = d.tell(ctx, "moves", slices.Concat(changes, lines), write)
+	} else {
+		err = d.store(ctx, "ask", func(tx *db.Tx) error {
+			if err := write(tx); err != nil {
+				return err
+			}
+			told, err := d.ask(ctx, tx, questions)
+			if err != nil {
+				return err
+			}
+			return tasklog.Append(ctx, tx, d.fence, slices.Concat(changes, lines, told)...)
+		})
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -444,14 +447,11 @@ func (d *walk) attempt(ctx context.Context, stop context.CancelCauseFunc, run de
 	i := slices.IndexFunc(after, func(r deployment.Run) bool { return r.Place == run.Place && r.Attempt == run.Attempt })
 	after[i] = run
 	changes := d.changes(after)
-	err = d.store(ctx, "run end", func(tx *db.Tx) error {
+	err = d.tell(ctx, "run end", append(lines, changes...), func(tx *db.Tx) error {
 		if err := updateRun(ctx, tx, d.task.Id, run); err != nil {
 			return err
 		}
-		if err := unlock(ctx, tx, d.task.Id, runID(run)); err != nil {
-			return err
-		}
-		return tasklog.Append(ctx, tx, d.fence, append(lines, changes...)...)
+		return unlock(ctx, tx, d.task.Id, runID(run))
 	})
 	if err != nil {
 		stop(err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/octavo/octavo/internal/blob"
@@ -50,6 +51,8 @@ type work struct {
 	fence cluster.Fence
 	run   *cluster.Run
 	mask  *masks
+
+	putOut atomic.Bool // output variables were stored since they were last read
 }
 
 // handle wraps a kind's code: a log, masks, and an end for what went wrong without a word.
@@ -57,13 +60,16 @@ func (e *Engine) handle(do func(ctx context.Context, w *work) (cluster.Outcome, 
 	return func(ctx context.Context, run *cluster.Run) cluster.Outcome {
 		w := &work{Engine: e, task: run.Task, fence: run.Fence, run: run, mask: newMasks()}
 		ctx = hub.WithFence(ctx, w.token())
-		err := w.store(ctx, "run", func(tx *db.Tx) error { return tasklog.BeginRun(ctx, tx, w.fence, e.Node, run.Epoch) })
-		if err == nil {
-			err = w.loadMasks(ctx)
-		}
-		if err == nil {
-			_, err = w.readOutputs(ctx) // their sensitive values are masked from then on
-		}
+		err := w.store(ctx, "run", func(tx *db.Tx) error {
+			if err := tasklog.BeginRun(ctx, tx, w.fence, e.Node, run.Epoch); err != nil {
+				return err
+			}
+			if err := w.loadMasks(ctx, tx); err != nil {
+				return err
+			}
+			_, err := w.readOutputs(ctx, tx) // their sensitive values are masked from then on
+			return err
+		})
 		var outcome cluster.Outcome
 		if err == nil {
 			outcome, err = do(ctx, w)
@@ -76,7 +82,7 @@ func (e *Engine) handle(do func(ctx context.Context, w *work) (cluster.Outcome, 
 			w.over(ctx, cluster.Released{})
 			return cluster.Released{}
 		}
-		if ours(err) && !errors.Is(err, errPanicked) && w.task.Claims < maxClaims {
+		if ours(err) && !errors.Is(err, errPanicked) && w.claims(ctx) < maxClaims {
 			e.Log.Warn("the task is let go, and will be taken up again", "task", w.task.Id, "err", err)
 			select { // whatever it is that we suffer from, asking again at once would not help
 			case <-ctx.Done():
@@ -117,6 +123,19 @@ func (w *work) over(ctx context.Context, outcome cluster.Outcome) {
 	}
 }
 
+// claims is how often the task was claimed, not counting those that ended in waiting for a person.
+func (w *work) claims(ctx context.Context) int64 {
+	waited := int64(0)
+	err := w.DB.Read(ctx, func(tx *db.Tx) (err error) {
+		waited, err = tasklog.Waits(ctx, tx, w.task.Id)
+		return err
+	})
+	if err != nil { // one more time does no harm
+		return 0
+	}
+	return w.task.Claims - waited
+}
+
 // maxClaims is how often a task that meets trouble of our own is taken up again.
 const maxClaims = 30
 
@@ -144,14 +163,11 @@ func (w *work) end(ctx context.Context, state cluster.State, text string) cluste
 		entries = append(entries, tasklog.Line(w.task.Id, category, w.mask.text(text)))
 	}
 	entries = append(entries, tasklog.Set(w.task.Id, status))
-	err := w.store(ctx, "end", func(tx *db.Tx) error {
+	err := w.tell(ctx, "end", entries, func(tx *db.Tx) error {
 		if err := unlock(ctx, tx, w.task.Id, ""); err != nil {
 			return err
 		}
-		if err := tasklog.EndRun(ctx, tx, w.fence, tasklog.Ended); err != nil {
-			return err
-		}
-		return tasklog.Append(ctx, tx, w.fence, entries...)
+		return tasklog.EndRun(ctx, tx, w.fence, tasklog.Ended)
 	})
 	if err != nil {
 		w.Log.Error("cannot write the end of a task's log", "task", w.task.Id, "err", err)
@@ -162,9 +178,21 @@ func (w *work) end(ctx context.Context, state cluster.State, text string) cluste
 
 // store runs a transaction of this task: under its fence, between two points of death.
 func (w *work) store(ctx context.Context, point string, fn func(tx *db.Tx) error) error {
+	return w.fenced(ctx, point, func(tx *db.Tx) error { return w.fence.Hold(ctx, tx) }, fn)
+}
+
+// tell is store of something that the log tells of as well: writing to the log holds the fence.
+func (w *work) tell(ctx context.Context, point string, entries []tasklog.Entry, fn func(tx *db.Tx) error) error {
+	if len(entries) == 0 {
+		return w.store(ctx, point, fn)
+	}
+	return w.fenced(ctx, point, func(tx *db.Tx) error { return tasklog.Append(ctx, tx, w.fence, entries...) }, fn)
+}
+
+func (w *work) fenced(ctx context.Context, point string, hold, fn func(tx *db.Tx) error) error {
 	crashpoint.Reach(point + " before")
 	err := w.DB.InTx(ctx, func(tx *db.Tx) error {
-		if err := w.fence.Hold(ctx, tx); err != nil {
+		if err := hold(tx); err != nil {
 			return err
 		}
 		if err := fn(tx); err != nil {
@@ -183,9 +211,7 @@ func (w *work) store(ctx context.Context, point string, fn func(tx *db.Tx) error
 // say writes lines into one activity.
 func (w *work) say(ctx context.Context, activity string, category tasklog.Category, format string, args ...any) {
 	text := w.mask.text(fmt.Sprintf(format, args...))
-	err := w.store(ctx, "say", func(tx *db.Tx) error {
-		return tasklog.Append(ctx, tx, w.fence, tasklog.Line(activity, category, text))
-	})
+	err := w.tell(ctx, "say", []tasklog.Entry{tasklog.Line(activity, category, text)}, func(*db.Tx) error { return nil })
 	if err != nil && ctx.Err() == nil {
 		w.Log.Warn("cannot write to a task's log", "task", w.task.Id, "err", err)
 	}

@@ -337,7 +337,11 @@ func (w *work) ask(ctx context.Context, c checked, policy machine.Policy, h how,
 		return machine.Unavailable, "The check could not be run: " + cause(err), nil
 	}
 	facts = map[string]string{}
-	outputs, err := w.readOutputs(ctx)
+	var outputs []output
+	err = w.DB.Read(ctx, func(tx *db.Tx) (err error) {
+		outputs, err = w.readOutputs(ctx, tx)
+		return err
+	})
 	if err != nil {
 		return machine.Unavailable, cause(err), nil
 	}

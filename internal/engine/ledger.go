@@ -83,6 +83,7 @@ type output struct {
 
 // storeOutput keeps an output variable; the last one set under a name wins.
 func (w *work) storeOutput(ctx context.Context, tx *db.Tx, action string, at place, set script.SetVariable) error {
+	w.putOut.Store(true) // if the transaction fails, they are read once for nothing
 	seq, err := db.NextNumber(ctx, tx, "Outputs")
 	if err != nil {
 		return err
@@ -101,31 +102,27 @@ func (w *work) storeOutput(ctx context.Context, tx *db.Tx, action string, at pla
 }
 
 // readOutputs gives a task's output variables in the order in which they were set.
-func (w *work) readOutputs(ctx context.Context) (outputs []output, err error) {
-	err = w.DB.Read(ctx, func(tx *db.Tx) error {
-		outputs = nil
-		rows, err := tx.QueryContext(ctx, `SELECT action, machine, machine_name, name, value, sealed FROM output_variable WHERE task = $1 ORDER BY seq`, w.task.Id)
-		if err != nil {
-			return err
+func (w *work) readOutputs(ctx context.Context, tx *db.Tx) (outputs []output, err error) {
+	rows, err := tx.QueryContext(ctx, `SELECT action, machine, machine_name, name, value, sealed FROM output_variable WHERE task = $1 ORDER BY seq`, w.task.Id)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var o output
+		var sealed []byte
+		if err := rows.Scan(&o.action, &o.machineID, &o.machine, &o.name, &o.value, &sealed); err != nil {
+			return nil, err
 		}
-		defer rows.Close()
-		for rows.Next() {
-			var o output
-			var sealed []byte
-			if err := rows.Scan(&o.action, &o.machineID, &o.machine, &o.name, &o.value, &sealed); err != nil {
-				return err
+		if sealed != nil {
+			plain, err := w.unseal("output_variable", w.task.Id, sealed)
+			if err != nil {
+				return nil, err
 			}
-			if sealed != nil {
-				plain, err := w.unseal("output_variable", w.task.Id, sealed)
-				if err != nil {
-					return err
-				}
-				o.value, o.sensitive = string(plain), true
-				w.mask.add(o.value)
-			}
-			outputs = append(outputs, o)
+			o.value, o.sensitive = string(plain), true
+			w.mask.add(o.value)
 		}
-		return rows.Err()
-	})
-	return outputs, err
+		outputs = append(outputs, o)
+	}
+	return outputs, rows.Err()
 }

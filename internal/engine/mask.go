@@ -49,35 +49,24 @@ func (m *masks) text(s string) string {
 }
 
 // loadMasks reads what scripts of this task have asked to hide so far.
-func (w *work) loadMasks(ctx context.Context) error {
-	var sealed [][]byte
-	err := w.DB.Read(ctx, func(tx *db.Tx) error {
-		sealed = nil
-		rows, err := tx.QueryContext(ctx, `SELECT sealed FROM task_mask WHERE task = $1`, w.task.Id)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var b []byte
-			if err := rows.Scan(&b); err != nil {
-				return err
-			}
-			sealed = append(sealed, b)
-		}
-		return rows.Err()
-	})
+func (w *work) loadMasks(ctx context.Context, tx *db.Tx) error {
+	rows, err := tx.QueryContext(ctx, `SELECT sealed FROM task_mask WHERE task = $1`, w.task.Id)
 	if err != nil {
 		return err
 	}
-	for _, b := range sealed {
-		value, err := w.unseal("task_mask", w.task.Id, b)
+	defer rows.Close()
+	for rows.Next() {
+		var sealed []byte
+		if err := rows.Scan(&sealed); err != nil {
+			return err
+		}
+		value, err := w.unseal("task_mask", w.task.Id, sealed)
 		if err != nil {
 			return err
 		}
 		w.mask.add(string(value))
 	}
-	return nil
+	return rows.Err()
 }
 
 // storeMask remembers a value that a script asked to hide, for the rest of the task.

@@ -38,6 +38,7 @@ type job struct {
 	action   string // output variables are named after it
 	place    place
 	limit    time.Duration // of this script, from when it has its target; 0: none
+	first    bool          // no earlier owner can have made it
 	command  func(ctx context.Context, service hub.Service) (command, error)
 }
 
@@ -128,10 +129,11 @@ func (w *work) do(ctx context.Context, j job) (outcome, error) {
 }
 
 // prepare finds the script's row, or makes it: the ticket exists before anything is sent.
-func (w *work) prepare(ctx context.Context, j job) (*row, error) {
-	r, err := w.findScript(ctx, j)
-	if err != nil || r != nil {
-		return r, err
+func (w *work) prepare(ctx context.Context, j job) (r *row, err error) {
+	if !j.first {
+		if r, err = w.findScript(ctx, j); err != nil || r != nil {
+			return r, err
+		}
 	}
 	if isClosed(w.run.Cancelled()) {
 		return nil, errCancelled // nothing new starts for a cancelled task (C7)
@@ -546,10 +548,7 @@ func (w *work) absorbLines(ctx context.Context, j job, r *row, lines []said, nex
 	if err != nil {
 		return err
 	}
-	err = w.store(ctx, "answer", func(tx *db.Tx) error {
-		if err := tasklog.Append(ctx, tx, w.fence, entries...); err != nil {
-			return err
-		}
+	err = w.tell(ctx, "answer", entries, func(tx *db.Tx) error {
 		if after.warnings || after.errors {
 			if err := w.fence.SetWarnings(ctx, tx); err != nil {
 				return err

@@ -21,102 +21,96 @@ type values struct {
 	candidates []variable.Candidate
 	mu         sync.Mutex
 	outputs    []variable.Variable
-	last       int64 // number of the newest output among them; only the walker looks at it
 }
 
 // read collects the candidates (variables.md 3.5): the sets' values with their secrets opened, prompted values, the
-// settings a user may override, and the system's variables, which nobody overrides.
-func (v *values) read(ctx context.Context, w *work, s *subject) error {
+// settings a user may override, and the system's variables, which nobody overrides; and what steps have put out so far.
+func (v *values) read(ctx context.Context, tx *db.Tx, w *work, s *subject) error {
 	typed := map[string]resource.PropertyValue(s.deployment.FormValues)
 	var all []variable.Candidate
-	err := w.DB.Read(ctx, func(tx *db.Tx) error {
-		all = nil
-		for i, set := range s.sets {
-			source := variable.SourceLibrary
-			if i == 0 {
-				source = variable.SourceProject
+	for i, set := range s.sets {
+		source := variable.SourceLibrary
+		if i == 0 {
+			source = variable.SourceProject
+		}
+		for _, one := range set.Variables {
+			if one.SecretId != "" {
+				text, err := w.secretText(ctx, tx, s.deployment.SpaceId, one.SecretId)
+				if err != nil {
+					return err
+				}
+				one.Value = &text
 			}
-			for _, one := range set.Variables {
-				if one.SecretId != "" {
-					text, err := w.secretText(ctx, tx, s.deployment.SpaceId, one.SecretId)
-					if err != nil {
+			all = append(all, variable.Candidate{Variable: one, Source: source})
+			if answer, ok := typed[one.Id]; ok && one.Prompt != nil {
+				text := answer.Value
+				if answer.Sensitive != nil && answer.Sensitive.SecretId != "" {
+					var err error
+					if text, err = w.secretText(ctx, tx, s.deployment.SpaceId, answer.Sensitive.SecretId); err != nil {
 						return err
 					}
-					one.Value = &text
 				}
-				all = append(all, variable.Candidate{Variable: one, Source: source})
-				if answer, ok := typed[one.Id]; ok && one.Prompt != nil {
-					text := answer.Value
-					if answer.Sensitive != nil && answer.Sensitive.SecretId != "" {
-						var err error
-						if text, err = w.secretText(ctx, tx, s.deployment.SpaceId, answer.Sensitive.SecretId); err != nil {
-							return err
-						}
-					}
-					all = append(all, variable.Typed(one, text))
-				}
+				all = append(all, variable.Typed(one, text))
 			}
 		}
-		return nil
-	})
-	if err != nil {
-		return err
 	}
 	for _, c := range all {
 		if c.Sensitive() && c.Value != nil {
 			w.mask.add(*c.Value)
 		}
 	}
-	if err := w.maskProperties(ctx, s); err != nil {
+	if err := w.maskProperties(ctx, tx, s); err != nil {
 		return err
 	}
 	for _, pair := range s.system(w) {
 		all = append(all, variable.System(pair[0], pair[1]))
 	}
 	v.candidates = all
-	return v.refresh(ctx, w)
+	return v.readOutputs(ctx, tx, w)
 }
 
 // maskProperties hides every secret of the process itself, also those of steps that ran before this owner came.
-func (w *work) maskProperties(ctx context.Context, s *subject) error {
-	return w.DB.Read(ctx, func(tx *db.Tx) error {
-		hide := func(properties resource.Properties) error {
-			for _, value := range properties {
-				if value.Sensitive == nil || value.Sensitive.SecretId == "" {
-					continue
-				}
-				text, err := w.secretText(ctx, tx, s.deployment.SpaceId, value.Sensitive.SecretId)
-				if err != nil {
-					return err
-				}
-				w.mask.add(text)
+func (w *work) maskProperties(ctx context.Context, tx *db.Tx, s *subject) error {
+	hide := func(properties resource.Properties) error {
+		for _, value := range properties {
+			if value.Sensitive == nil || value.Sensitive.SecretId == "" {
+				continue
 			}
-			return nil
-		}
-		for _, step := range s.process.Steps {
-			if err := hide(step.Properties); err != nil {
+			text, err := w.secretText(ctx, tx, s.deployment.SpaceId, value.Sensitive.SecretId)
+			if err != nil {
 				return err
 			}
-			for _, action := range step.Actions {
-				if err := hide(action.Properties); err != nil {
-					return err
-				}
-			}
+			w.mask.add(text)
 		}
 		return nil
-	})
+	}
+	for _, step := range s.process.Steps {
+		if err := hide(step.Properties); err != nil {
+			return err
+		}
+		for _, action := range step.Actions {
+			if err := hide(action.Properties); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
-// refresh reads what steps have put out since.
+// refresh reads what steps have put out since. Only this owner stores outputs, so it knows when there is something.
 func (v *values) refresh(ctx context.Context, w *work) error {
-	var last int64
-	err := w.DB.Read(ctx, func(tx *db.Tx) error {
-		return tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(seq), 0) FROM output_variable WHERE task = $1`, w.task.Id).Scan(&last)
-	})
-	if err != nil || last == v.last {
-		return err
+	if !w.putOut.Swap(false) {
+		return nil
 	}
-	outputs, err := w.readOutputs(ctx)
+	err := w.DB.Read(ctx, func(tx *db.Tx) error { return v.readOutputs(ctx, tx, w) })
+	if err != nil {
+		w.putOut.Store(true)
+	}
+	return err
+}
+
+func (v *values) readOutputs(ctx context.Context, tx *db.Tx, w *work) error {
+	outputs, err := w.readOutputs(ctx, tx)
 	if err != nil {
 		return err
 	}
@@ -127,7 +121,6 @@ func (v *values) refresh(ctx context.Context, w *work) error {
 	v.mu.Lock()
 	v.outputs = all
 	v.mu.Unlock()
-	v.last = last
 	return nil
 }
 

@@ -50,6 +50,12 @@ func EndRun(ctx context.Context, tx *db.Tx, f cluster.Fence, how Ending) error {
 	return err
 }
 
+// Waits counts a task's parts that ended in waiting.
+func Waits(ctx context.Context, tx *db.Tx, task string) (n int64, err error) {
+	err = tx.QueryRowContext(ctx, `SELECT count(*) FROM task_run WHERE task = $1 AND ending = $2`, task, Waited).Scan(&n)
+	return n, err
+}
+
 // Runs lists who ran a task, the first one first.
 func (r Reader) Runs(ctx context.Context, task string) (runs []Run, err error) {
 	err = r.DB.Read(ctx, func(tx *db.Tx) error {
