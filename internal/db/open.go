@@ -29,6 +29,7 @@ type DB struct {
 	queue   *sql.DB
 	control *sql.DB
 	hints   *hints
+	group   group // of SQLite's writer
 	name    string
 }
 

@@ -121,13 +121,28 @@ func (d *DB) once(ctx context.Context, on *sql.DB, opts *sql.TxOptions, fn func(
 			return d.finish(tx, fn, func() error { return s.commit(ctx) })
 		}
 	}
-	stx, err := on.BeginTx(ctx, opts)
-	if err != nil {
-		return fmt.Errorf("begin: %w", err)
+	alone := func() error {
+		stx, err := on.BeginTx(ctx, opts)
+		if err != nil {
+			return fmt.Errorf("begin: %w", err)
+		}
+		defer stx.Rollback() //nolint:errcheck // harmless after the commit; a panic keeps flying
+		tx.querier, tx.Now, tx.hints = stx, time.Now(), nil
+		return d.finish(tx, fn, stx.Commit)
 	}
-	defer stx.Rollback() //nolint:errcheck // harmless after the commit; a panic keeps flying
-	tx.querier = stx
-	return d.finish(tx, fn, stx.Commit)
+	if d.dialect.engine == Postgres || on != d.write {
+		return alone()
+	}
+	shared := false
+	err := d.group.run(ctx, on, func() error { shared = false; return alone() }, func(stx *sql.Tx) error {
+		shared = true
+		tx.querier, tx.Now, tx.hints = stx, time.Now(), nil
+		return fn(tx)
+	})
+	if err == nil && shared {
+		d.hints.send(tx.hints)
+	}
+	return err
 }
 
 func (d *DB) finish(tx *Tx, fn func(*Tx) error, commit func() error) error {
