@@ -536,11 +536,11 @@ func (a *sum) add(s *storm) {
 
 func TestSeeds(t *testing.T) {
 	n, postgres := seedsOnSQLite, seedsOnPostgres
-	switch {
-	case os.Getenv("OCTAVO_TEST_LONG") != "":
+	if os.Getenv("OCTAVO_TEST_LONG") != "" {
 		n, postgres = seedsInLong, seedsInLong/20
-	case race:
-		n, postgres = 0, seedsOnPostgres // the pure-Go SQLite is 30 times slower there
+	}
+	if race {
+		n = 0 // the pure-Go SQLite is 30 times slower there
 	}
 	if *howMany > 0 {
 		n, postgres = *howMany, 0
