@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -220,14 +221,14 @@ func TestOwnerKilledRow16Row36Row60Row61Row63(t *testing.T) {
 	c := threeNodes(t)
 	c.addAgent("listening", false, []string{"app"}, "Test")
 	c.pollEvery(c.addAgent("polling", true, []string{"app"}, "Test"))
-	p := c.counter("Count", "0.15")
+	p := c.counter("Count", "0.2")
 	id := c.deploy(p, "1.0.0", "Test", nil)
-	c.reached(id, 8)
 	owner := c.owner(id)
 	rest := c.others(owner)
 	followed := make(chan []entry, 1)
+	var heard atomic.Int64
 	go func() { // no Fatal in here
-		seen, over, err := owner.follow(id, 0)
+		seen, over, err := owner.follow(id, 0, func(entry) { heard.Add(1) })
 		if over || len(seen) == 0 {
 			t.Errorf("the stream through %s gave %d entries, and ended with %v before the node died", owner.name, len(seen), err)
 			seen = []entry{{}}
@@ -238,7 +239,8 @@ func TestOwnerKilledRow16Row36Row60Row61Row63(t *testing.T) {
 		}
 		followed <- append(seen, more...)
 	}()
-	c.reached(id, 10)
+	c.reached(id, 8)
+	c.eventually(20*time.Second, "the log is followed", func() (bool, string) { return heard.Load() > 0, "" })
 	owner.kill()
 	died := time.Now()
 	rest[0].logs(id, "goes on with this task")
@@ -280,8 +282,9 @@ type entry struct {
 	Text   string
 }
 
-// follow reads a task's stream of log entries through a node, until the task's end or until the stream breaks off.
-func (c client) follow(id string, after int64) (seen []entry, over bool, err error) {
+// follow reads a task's stream of log entries through a node, until the task's end or until the stream breaks off; it
+// tells of each at once.
+func (c client) follow(id string, after int64, tell ...func(entry)) (seen []entry, over bool, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("%s%s/tasks/%s/follow", c.url, space, id), nil)
@@ -312,6 +315,9 @@ func (c client) follow(id string, after int64) (seen []entry, over bool, err err
 		case "":
 			if now.Number > 0 && !over {
 				seen = append(seen, now)
+				for _, tell := range tell {
+					tell(now)
+				}
 			}
 			now = entry{}
 		}
