@@ -92,6 +92,27 @@ var faults = []fault{
 		n.kill()
 		return s.back(n)
 	}, false, false},
+	{"kill while a start is on its way", 4, time.Second, 6 * time.Second, func(s *storm, n *node) func() {
+		free := func() {
+			for _, a := range s.agents {
+				s.net.free(n.name, a.name)
+			}
+		}
+		n.slowStart.Store(int64(time.Duration(200+s.rand.IntN(5000)) * time.Millisecond))
+		before := n.starts.Load()
+		for i := 0; n.starts.Load() == before; i++ {
+			if i == 80 { // it plans none just now
+				n.slowStart.Store(0)
+				return free
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		time.Sleep(time.Duration(s.rand.IntN(1000)) * time.Millisecond)
+		s.note("killed while a start was on its way")
+		n.kill() // what it has sent arrives, perhaps after its heir has come
+		back := s.back(n)
+		return func() { free(); back() }
+	}, false, false},
 	{"restart", 3, 0, 0, func(s *storm, n *node) func() { // kill -9, and systemd
 		n.kill()
 		return s.back(n)
@@ -574,7 +595,7 @@ func TestSeeds(t *testing.T) {
 				t.Errorf("%s struck a running script %d times only; %d are wanted, or these seeds prove little", f.name, got, n/25)
 			}
 		}
-		for what, least := range map[string]int{"writes that were fenced": n / 10, "scripts begun by a later owner": n} {
+		for what, least := range map[string]int{"writes that were fenced": n / 10, "scripts begun by a later owner": n, "killed while a start was on its way": n / 25} {
 			if all.notes[what] < least {
 				t.Errorf("%s: %d times only; %d are wanted, or these seeds prove little", what, all.notes[what], least)
 			}

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -104,6 +105,9 @@ type node struct {
 	api   http.Handler
 	end   context.CancelFunc
 	loops sync.WaitGroup
+
+	starts    atomic.Int64 // scripts that it has planned, and sends right away
+	slowStart atomic.Int64 // how long those are on their way from now on, if not 0
 }
 
 // m is JSON.
@@ -342,7 +346,18 @@ func (w *world) boot(name string, taskCap int) *node {
 	w.t.Helper()
 	n := &node{w: w, name: name, dir: filepath.Join(w.dir, name), cap: taskCap, alive: make(chan struct{})}
 	n.db, n.wire = dbtest.OpenWire(w.t, w.where)
-	n.wire.Around(w.around)
+	n.wire.Around(func(did []dbtest.Statement, commit func() error) error {
+		err := w.around(did, commit)
+		if err == nil && slices.ContainsFunc(did, func(s dbtest.Statement) bool { return strings.Contains(s.Query, "INSERT INTO script_run") }) {
+			n.starts.Add(1)
+			for _, a := range w.agents {
+				if by := n.slowStart.Load(); by > 0 {
+					w.net.delay(name, a.name, time.Duration(by))
+				}
+			}
+		}
+		return err
+	})
 	n.wire.Undone(w.undone)
 	var registered atomic.Pointer[cluster.Node]
 	log := w.log().With("on", name)
