@@ -108,7 +108,7 @@ func serve(ctx context.Context, s config.Server, log *slog.Logger) error {
 		return 0
 	}})
 	packages := feed.Repository{DB: d, Blobs: blobs}
-	use := &control.Control{DB: d, Ring: ring, Hub: agents, Packages: packages, Node: s.NodeName, Served: served(identity)}
+	use := &control.Control{DB: d, Ring: ring, Hub: agents, Packages: packages, Node: s.NodeName, Served: served(identity), Tools: s.Tools}
 	if err := use.Bootstrap(ctx); err != nil {
 		return err
 	}

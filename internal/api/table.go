@@ -14,5 +14,5 @@ func (a *API) table() []route {
 			t = append(t, a.kindRoutes(k)...)
 		}
 	}
-	return slices.Concat(t, a.rootRoutes(), a.projectRoutes(), a.userRoutes(), a.machineRoutes(), a.taskRoutes(), a.interruptionRoutes(), a.packageRoutes(), a.serverRoutes())
+	return slices.Concat(t, a.rootRoutes(), a.projectRoutes(), a.userRoutes(), a.machineRoutes(), a.taskRoutes(), a.interruptionRoutes(), a.packageRoutes(), a.serverRoutes(), a.agentRoutes())
 }

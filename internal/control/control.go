@@ -24,6 +24,7 @@ type Control struct {
 	Packages feed.Repository
 	Node     string // this node's name
 	Served   Served
+	Tools    string // folder of the octavo-agent programs, by platform
 
 	stopping atomic.Bool          // StopSoon
 	self     atomic.Pointer[Node] // as Self last read it
