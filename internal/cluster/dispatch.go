@@ -80,6 +80,8 @@ type session struct {
 	views   chan view // for the dispatcher
 	leases  chan view // for who stands for leadership
 	pending []result  // handlers have returned; not yet written
+	flying  *flight   // the transaction under way
+	landed  chan *flight
 	kinds   []string
 	serves  []string // sets of labels that ready tasks ask for and this node has, at the last look
 	cap     int      // of this node, at the last look
@@ -90,7 +92,7 @@ type session struct {
 }
 
 func newSession(n *Node) *session {
-	s := &session{n: n, epoch: n.Epoch(), runs: map[*active]struct{}{}, of: map[string][]*active{}, results: make(chan result), views: make(chan view, 1), leases: make(chan view, 1)}
+	s := &session{n: n, epoch: n.Epoch(), runs: map[*active]struct{}{}, of: map[string][]*active{}, results: make(chan result), landed: make(chan *flight, 1), views: make(chan view, 1), leases: make(chan view, 1)}
 	s.ctx, s.cancel = context.WithCancelCause(n.ctx)
 	s.balance.breath = breathOf(n.db.Engine(), n.conf.Timing)
 	for k := range n.conf.Handlers {
@@ -151,18 +153,22 @@ func (s *session) dispatch() {
 	stopping, grace := s.n.stopping, (<-chan time.Time)(nil)
 	look := true  // at what others want of this node, now
 	woken := true // not only by what ended here
+	due := true   // something happened since the last turn
 	var seen *view
 	for {
 		if look {
-			seen = s.lookNow()
+			if v := s.lookNow(); v != nil {
+				seen = v
+			}
 		}
-		if seen != nil || !look {
+		if s.flying == nil && due {
 			s.tick(seen, woken)
+			seen, woken = nil, false
 		}
-		if stopping == nil && len(s.runs) == 0 {
+		if stopping == nil && len(s.runs) == 0 && s.flying == nil {
 			return
 		}
-		look, woken, seen = false, false, nil
+		look, due = false, true
 		select {
 		case <-s.ctx.Done():
 			s.abandon()
@@ -177,6 +183,9 @@ func (s *session) dispatch() {
 		case r := <-s.results:
 			s.pending = append(s.pending, r)
 			s.gather()
+		case f := <-s.landed:
+			// After a failure the next event tries again; there is one within a poll.
+			due = s.land(f) && (len(s.pending) > 0 || seen != nil || woken)
 		case <-work:
 			woken = true
 		case <-mine:
@@ -184,9 +193,9 @@ func (s *session) dispatch() {
 		case <-s.breath:
 			woken = true
 		case <-orders:
-			look = true
+			look, woken = true, true
 		case <-looks:
-			look = true
+			look, woken = true, true
 		case v := <-s.views:
 			seen, woken = &v, true
 		}
@@ -204,7 +213,7 @@ func (s *session) gather() {
 			continue
 		default:
 		}
-		if len(s.pending) == 1 {
+		if len(s.pending) == 1 || s.flying != nil { // what comes later has time until the one under way is over
 			return
 		}
 		if enough == nil {
@@ -231,6 +240,9 @@ func (s *session) letGo() {
 // abandon stops every run without a word to the database, and waits for them: nothing of this epoch
 // may go on under the next one.
 func (s *session) abandon() {
+	if s.flying != nil {
+		<-s.landed // its context has ended; what it may have claimed is never begun
+	}
 	returned := make(chan struct{})
 	go func() {
 		s.hands.Wait()
@@ -249,6 +261,9 @@ func (s *session) abandon() {
 
 // takeBack releases what handlers have not given back in time, and fences them.
 func (s *session) takeBack() {
+	if s.flying != nil {
+		<-s.landed
+	}
 	ctx, cancel := context.WithTimeout(s.ctx, s.n.conf.Timing.Hold)
 	defer cancel()
 	err := s.n.db.InTx(ctx, func(tx *db.Tx) error { return releaseAll(ctx, tx, s.n.conf.Name) })
@@ -257,7 +272,7 @@ func (s *session) takeBack() {
 	s.cancel(ErrFenced)
 }
 
-// tick is one transaction: write what has ended, then claim up to the free slots.
+// tick begins one transaction: write what has ended, then claim up to the free slots.
 func (s *session) tick(seen *view, woken bool) {
 	ctx := s.ctx
 	if ctx.Err() != nil {
@@ -285,54 +300,83 @@ func (s *session) tick(seen *view, woken bool) {
 	if len(s.pending) == 0 && (!claiming || !ending && len(s.runs) >= s.cap) { // no slot is free
 		return
 	}
-	var did settled
-	mine := load{running: len(s.runs) - len(s.pending), cap: s.cap}
-	most := s.balance.most(mine, now())
+	f := &flight{pending: s.pending, ending: ending && claiming, woken: woken, mine: load{running: len(s.runs) - len(s.pending), cap: s.cap}, trouble: trouble}
+	f.most = s.balance.most(f.mine, now())
 	if trouble {
-		most = 0 // what has to be cancelled is still taken, to be ended
+		f.most = 0 // what has to be cancelled is still taken, to be ended
 	}
-	ended := len(s.pending) > 0
+	if claiming {
+		f.claims = &claimer{node: s.n.conf.Name, epoch: s.epoch, busy: f.mine.running, most: f.most, kinds: s.kinds, serves: s.serves}
+	}
+	s.pending, s.flying, s.breath = nil, f, nil
+	go func() {
+		f.err = s.fly(ctx, f)
+		s.landed <- f
+	}()
+}
+
+// flight is a transaction under way: what it settles, and what it claims. There is one at a time, so that the node's cap is
+// exact; meanwhile the dispatcher takes what else ends.
+type flight struct {
+	pending []result
+	claims  *claimer // nil: it does not claim
+	ending  bool
+	woken   bool
+	trouble bool
+	mine    load
+	most    int
+
+	did settled
+	err error
+}
+
+func (s *session) fly(ctx context.Context, f *flight) error {
 	reach := func(point string) {
-		if ended {
+		if len(f.pending) > 0 {
 			crashpoint.Reach("settle " + point)
 		}
-		if len(did.got) > 0 {
+		if len(f.did.got) > 0 {
 			crashpoint.Reach("claim " + point)
 		}
 	}
 	reach("before")
-	var claims *claimer
-	if claiming {
-		claims = &claimer{node: s.n.conf.Name, epoch: s.epoch, busy: mine.running, most: most, kinds: s.kinds, serves: s.serves}
-	}
 	err := s.n.db.Queue(ctx, func(tx *db.Tx) (err error) {
-		if did, err = s.settleAndClaim(ctx, tx, claims, ending && claiming); err != nil {
+		if f.did, err = s.settleAndClaim(ctx, tx, f); err != nil {
 			return err
 		}
 		reach("written")
 		// What this node leaves is for another one: it made tasks ready that it did not take, or it has all it may have
 		// after somebody told it that there is work. A node that only goes on after its own tasks tells nobody.
-		if int64(did.took) < did.promoted || woken && did.took > 0 && (did.took >= most || mine.running+did.took >= mine.cap) {
+		took := f.did.took
+		if int64(took) < f.did.promoted || f.woken && took > 0 && (took >= f.most || f.mine.running+took >= f.mine.cap) {
 			hintWork(tx)
 		}
 		return nil
 	})
-	if err != nil {
-		s.warn(ctx, "settle and claim", err)
-		return
+	if err == nil {
+		reach("committed")
 	}
-	reach("committed")
-	for _, r := range s.pending {
+	return err
+}
+
+// land takes the result of a flight; false when it failed.
+func (s *session) land(f *flight) bool {
+	s.flying = nil
+	if f.err != nil {
+		s.pending = append(f.pending, s.pending...)
+		s.warn(s.ctx, "settle and claim", f.err)
+		return false
+	}
+	for _, r := range f.pending {
 		s.forget(r.of)
 	}
-	s.pending = nil
-	s.breath = nil
-	if claiming && !trouble && s.balance.claimed(did.took, most, mine, now()) {
+	if f.claims != nil && !f.trouble && s.balance.claimed(f.did.took, f.most, f.mine, now()) {
 		s.breath = time.After(s.balance.breath)
 	}
-	for _, t := range did.got { // after the commit: nothing starts that nobody owns
+	for _, t := range f.did.got { // after the commit: nothing starts that nobody owns
 		s.start(t)
 	}
+	return true
 }
 
 // settle writes one handler's outcome. A fenced run has nothing to say any more.

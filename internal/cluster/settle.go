@@ -41,15 +41,16 @@ type settled struct {
 	promoted int64
 }
 
-// settleAndClaim writes what has ended and claims, if c is not nil; with ending it claims what is to be ended too. The
+// settleAndClaim writes what has ended and claims, if the flight has claims; with ending it claims what is to be ended too. The
 // transaction is over when it returns nil on PostgreSQL, except where more had to be asked.
-func (s *session) settleAndClaim(ctx context.Context, tx *db.Tx, c *claimer, ending bool) (out settled, err error) {
+func (s *session) settleAndClaim(ctx context.Context, tx *db.Tx, f *flight) (out settled, err error) {
+	c, ending := f.claims, f.ending
 	// Turns are locked in one order, so that two nodes never wait for each other.
-	slices.SortStableFunc(s.pending, func(a, b result) int { return strings.Compare(a.of.run.Task.Turn, b.of.run.Task.Turn) })
+	slices.SortStableFunc(f.pending, func(a, b result) int { return strings.Compare(a.of.run.Task.Turn, b.of.run.Task.Turn) })
 	together := tx.Engine() == db.Postgres
 	var turns []string
 	var ends []result
-	for _, r := range s.pending {
+	for _, r := range f.pending {
 		if turn := r.of.run.Task.Turn; together && turn != "" && (len(turns) == 0 || turns[len(turns)-1] != turn) {
 			turns = append(turns, turn)
 		}
@@ -58,7 +59,7 @@ func (s *session) settleAndClaim(ctx context.Context, tx *db.Tx, c *claimer, end
 	if len(turns) > 0 {
 		batch = append(batch, db.Statement{Query: lockTurns, Args: []any{turns}})
 	}
-	for _, r := range s.pending {
+	for _, r := range f.pending {
 		// The end of a cancelled one says why it was cancelled, which only its row knows.
 		if o, is := r.outcome.(Ended); together && is && o.State != Canceled {
 			ends = append(ends, r)
