@@ -230,14 +230,17 @@ func (w *world) check() {
 
 // checkScripts looks at what really ran: nothing twice, nothing of a turn beside something else of it.
 func (w *world) checkScripts() {
-	turns := map[string]string{}
-	for _, r := range w.query("SELECT id, coalesce(turn, '') FROM task") {
-		turns[r[0]] = r[1]
+	all := w.history() // no time passes until the tasks are read
+	turns, states := map[string]string{}, map[string]string{}
+	for _, r := range w.query("SELECT id, coalesce(turn, ''), state FROM task") {
+		turns[r[0]], states[r[0]] = r[1], r[2]
 	}
-	all := w.history()
 	once := map[string]*process{}
 	for i := range all {
 		p := &all[i]
+		if p.running() && states[p.task] == string(cluster.Success) {
+			w.fail("I2: %v runs, and its task has succeeded", p)
+		}
 		for _, name := range []string{p.ticket, p.task + p.what + p.agent.name} {
 			if q := once[name]; q != nil {
 				w.fail("I1b: %v ran, and then %v", q, p)
