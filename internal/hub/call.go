@@ -178,7 +178,7 @@ func (h *Hub) await(ctx context.Context, epoch int64, id, subscription string, w
 
 var (
 	errOwnEpoch  = errors.New("this node lost its registration while it waited")
-	errMaybeSent = errors.New("the call was taken already")
+	errMaybeSent = errors.New("the call may have been taken")
 )
 
 // remove deletes a row that is still in a state.
@@ -213,34 +213,37 @@ func (h *Hub) tidy(ctx context.Context, id, state string) {
 }
 
 // giveUp says that nobody waits for a call any more: it is removed, or whoever carries it out closes the link.
-// errMaybeSent is a call that was taken already.
+// errMaybeSent is a call that was taken, or may have been.
 func (h *Hub) giveUp(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
-	var taken bool
+	var unsent bool
 	err := h.db.InTx(ctx, func(tx *db.Tx) (err error) {
-		taken, err = giveUpCall(ctx, tx, id)
+		unsent, err = giveUpCall(ctx, tx, id)
 		return err
 	})
-	if err != nil || taken {
+	if err != nil || !unsent {
 		return errors.Join(errMaybeSent, err)
 	}
 	return nil
 }
 
-func giveUpCall(ctx context.Context, tx *db.Tx, id string) (taken bool, err error) {
+// giveUpCall tells whether nobody took the call. Of a row that is not there nobody knows: the commit that writes it may
+// still come, or the sweep of another node removed it with its outcome.
+func giveUpCall(ctx context.Context, tx *db.Tx, id string) (unsent bool, err error) {
 	if removed, err := removeCall(ctx, tx, id, "waiting"); removed || err != nil {
-		return false, err
+		return removed, err
 	}
 	var taker string
 	err = tx.QueryRowContext(ctx, "UPDATE call SET given_up = TRUE WHERE id = $1 AND state = 'taken' AND "+takerLives+" RETURNING taker", id).Scan(&taker)
 	switch {
 	case err == nil:
 		tx.Hint(callsTopic(taker))
-		return true, nil
+		return false, nil
 	case !errors.Is(err, sql.ErrNoRows):
-		return true, err
+		return false, err
 	}
 	// It has an outcome, which nobody reads, or will never have one.
-	return one(tx.ExecContext(ctx, "DELETE FROM call WHERE id = $1", id))
+	_, err = tx.ExecContext(ctx, "DELETE FROM call WHERE id = $1", id)
+	return false, err
 }

@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -557,4 +558,55 @@ func TestBigFilesRow59(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestTakenWithoutKnowing: a node that is told that the commit failed by which it took a call carries it out all the same.
+func TestTakenWithoutKnowing(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		own, wire := dbtest.OpenWire(t, w.where)
+		t.Cleanup(func() { own.Close() })
+		var once sync.Once
+		var lost atomic.Bool
+		wire.Around(func(did []dbtest.Statement, commit func() error) error {
+			err := commit()
+			for _, s := range did {
+				if err == nil && s.Rows > 0 && strings.Contains(s.Query, "SET state = 'taken'") {
+					once.Do(func() { err = dbtest.ErrWire; lost.Store(true) })
+				}
+			}
+			return err
+		})
+		a, b := w.node("a"), w.nodeOn("b", own)
+		agent := newAgent("agent")
+		agent.polls(b)
+		if got, err := a.echo(soon(t), "x"); got != "agent x" || err != nil || !lost.Load() {
+			t.Errorf("%q, %v; the commit was lost: %v", got, err, lost.Load())
+		}
+		w.clean()
+	})
+}
+
+// TestGivenUp: only of a call that it took away itself while it waited a caller may say that nothing ran.
+func TestGivenUp(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		a := w.node("a")
+		if err := a.giveUp(t.Context(), "a row that a sweep removed"); !errors.Is(err, errMaybeSent) {
+			t.Errorf("of a call without a row it is said that nothing ran: %v", err)
+		}
+		w.do(func(ctx context.Context, tx *db.Tx) error {
+			return insertCall(ctx, tx, "waits", "poll://x/", "a", 1, []byte("r"))
+		})
+		if err := a.giveUp(t.Context(), "waits"); err != nil {
+			t.Errorf("nobody took it: %v", err)
+		}
+		w.clean()
+	})
+}
+
+func TestReasonsCanBeStored(t *testing.T) {
+	for text, want := range map[string]string{"a\x00b\xff": "ab\uFFFD", "": "no reason was given", "plain": "plain"} {
+		if got := reason(&halibut.TransferError{Endpoint: "poll://x/", Err: errors.New(text)}); got != want {
+			t.Errorf("%q: %q", text, got)
+		}
+	}
 }

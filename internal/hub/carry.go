@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	mathrand "math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -33,17 +34,20 @@ func (h *Hub) carryOut(ctx context.Context) {
 	var carries sync.WaitGroup
 	defer carries.Wait()
 	swept, doubted, news := time.Now(), time.Time{}, false
+	unsure := false // whether a call was taken
 	for {
 		h.round(ctx, "record links and take calls", func(ctx context.Context, epoch int64) error {
-			return errors.Join(h.recordLinks(ctx, epoch), h.takeCalls(ctx, epoch, &carries), h.endGivenUp(ctx, epoch))
+			return errors.Join(h.recordLinks(ctx, epoch), h.takeCalls(ctx, epoch, &carries, &unsure), h.endGivenUp(ctx, epoch))
 		})
 		if (news && time.Since(doubted) >= linkPace || time.Since(doubted) >= doubtPoll) && h.links.any() {
 			doubted, news = time.Now(), false
 			h.round(ctx, "look at links elsewhere", h.doubtLinks)
 		}
-		if time.Since(swept) >= ownSweep {
+		if unsure || time.Since(swept) >= ownSweep {
 			swept = time.Now()
-			h.round(ctx, "sweep own calls", h.sweepOwn)
+			if h.round(ctx, "sweep own calls", h.sweepOwn) {
+				unsure = false
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -68,20 +72,23 @@ func (h *Hub) carryOut(ctx context.Context) {
 }
 
 // round is one bounded piece of work under the present epoch; what fails is tried again in the next one.
-func (h *Hub) round(ctx context.Context, what string, do func(ctx context.Context, epoch int64) error) {
+func (h *Hub) round(ctx context.Context, what string, do func(ctx context.Context, epoch int64) error) (ok bool) {
 	epoch := h.epoch()
 	if epoch == 0 {
-		return
+		return false
 	}
 	bounded, cancel := context.WithTimeout(ctx, roundLimit)
 	defer cancel()
-	if err := do(bounded, epoch); err != nil && ctx.Err() == nil {
+	err := do(bounded, epoch)
+	if err != nil && ctx.Err() == nil {
 		h.log.Warn("cannot "+what+"; links and calls over them go on", "err", err)
 	}
+	return err == nil
 }
 
-// takeCalls takes the calls to agents whose newest link is here.
-func (h *Hub) takeCalls(ctx context.Context, epoch int64, carries *sync.WaitGroup) error {
+// takeCalls takes the calls to agents whose newest link is here. It sets unsure when a transaction failed that took one:
+// its commit may have come through.
+func (h *Hub) takeCalls(ctx context.Context, epoch int64, carries *sync.WaitGroup, unsure *bool) error {
 	for h.links.any() {
 		room := min(takeBatch, maxCarried-h.carried())
 		if room <= 0 {
@@ -99,6 +106,7 @@ func (h *Hub) takeCalls(ctx context.Context, epoch int64, carries *sync.WaitGrou
 		for _, id := range waiting {
 			got, err := h.takeCall(ctx, epoch, id, carries)
 			if err != nil {
+				*unsure = true
 				return err
 			}
 			some = some || got
@@ -239,17 +247,21 @@ func (h *Hub) packAnswer(ctx context.Context, id string, answer *halibut.Answer)
 	return h.pack(ctx, id, answered, doc, answer.Streams())
 }
 
-// reason is an error without the name of the agent, which the caller adds.
+// reason is an error without the name of the agent, which the caller adds. It may quote the agent, and a database takes
+// neither NUL nor broken UTF-8.
 func reason(err error) string {
 	var connect *halibut.ConnectError
 	var transfer *halibut.TransferError
 	switch {
 	case errors.As(err, &connect):
-		return connect.Err.Error()
+		err = connect.Err
 	case errors.As(err, &transfer):
-		return transfer.Err.Error()
+		err = transfer.Err
 	}
-	return err.Error()
+	if text := strings.ToValidUTF8(strings.ReplaceAll(err.Error(), "\x00", ""), "\uFFFD"); text != "" {
+		return text
+	}
+	return "no reason was given"
 }
 
 // settle writes an outcome. A database that does not answer is asked again while this node serves under the epoch,

@@ -85,6 +85,8 @@
 //	the database                 links live on, since null messages are timed here, and calls over a node's own links
 //	                             go on; answers wait for it; links are recorded afterwards
 //	a hint                       the next look finds it
+//	the answer to a commit       a caller then says that nobody knows whether the call ran; a call that was taken so is given
+//	                             back at the next look, and taken again
 //	an answer nobody reads       each minute a node removes rows of its own that it forgot; Sweep, a leader's duty,
 //	                             those of dead nodes, their links, and parts without a row after 12 h
 package hub

@@ -14,15 +14,35 @@ import (
 const partLife = 12 * time.Hour
 
 // sweepOwn removes the rows of calls that this node does not wait for any more. Those that are carried out just now are
-// left to their carrier.
+// left to their carrier. It gives back the calls that this node took without knowing it, because it was told that the
+// commit failed; only carryOut may call it, which is who takes calls.
 func (h *Hub) sweepOwn(ctx context.Context, epoch int64) error {
 	var ids []string
+	var mine []taken
 	err := h.db.Read(ctx, func(tx *db.Tx) (err error) {
-		ids, err = ownCalls(ctx, tx, h.node, epoch)
+		if ids, err = ownCalls(ctx, tx, h.node, epoch); err != nil {
+			return err
+		}
+		mine, err = takenCalls(ctx, tx, h.node, epoch)
 		return err
 	})
 	if err != nil {
 		return err
+	}
+	for _, t := range mine {
+		h.mu.Lock()
+		_, carried := h.carrying[t.id]
+		h.mu.Unlock()
+		if carried {
+			continue
+		}
+		err := h.db.InTx(ctx, func(tx *db.Tx) error {
+			_, err := settleCall(ctx, tx, t, h.node, "waiting", nil, "")
+			return err
+		})
+		if err != nil {
+			return err
+		}
 	}
 	for _, id := range ids {
 		h.mu.Lock()
@@ -48,6 +68,22 @@ func ownCalls(ctx context.Context, tx *db.Tx, node string, epoch int64) ([]strin
 		return nil, err
 	}
 	return scanIDs(rows)
+}
+
+func takenCalls(ctx context.Context, tx *db.Tx, node string, epoch int64) (mine []taken, err error) {
+	rows, err := tx.QueryContext(ctx, "SELECT id, subscription FROM call WHERE taker = $1 AND taker_epoch = $2 AND state = 'taken'", node, epoch)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		t := taken{epoch: epoch}
+		if err := rows.Scan(&t.id, &t.subscription); err != nil {
+			return nil, err
+		}
+		mine = append(mine, t)
+	}
+	return mine, rows.Err()
 }
 
 // Sweep removes what dead nodes left: calls, links, and parts of calls in the blob store. One node does it for all,

@@ -157,14 +157,16 @@ func (h *Hub) Adopt(ctx context.Context, to Trust, service Service, fence tentac
 
 // Status reads the log behind a cursor and the state.
 func (h *Hub) Status(ctx context.Context, to Trust, ticket string, cursor int64, tell Retried) (status tentacle.ScriptStatusResponseV2, err error) {
-	return status, h.retry(ctx, to, tell, tentacle.ScriptServiceV2, tentacle.GetStatus, &status,
+	err = h.retry(ctx, to, tell, tentacle.ScriptServiceV2, tentacle.GetStatus, &status,
 		tentacle.ScriptStatusRequestV2{Ticket: tentacle.ScriptTicket{TaskId: ticket}, LastLogSequence: cursor})
+	return status, err
 }
 
 // Cancel kills the script's processes and answers like Status; repeat it until the state is Complete.
 func (h *Hub) Cancel(ctx context.Context, to Trust, ticket string, cursor int64, tell Retried) (status tentacle.ScriptStatusResponseV2, err error) {
-	return status, h.retry(ctx, to, tell, tentacle.ScriptServiceV2, tentacle.CancelScript, &status,
+	err = h.retry(ctx, to, tell, tentacle.ScriptServiceV2, tentacle.CancelScript, &status,
 		tentacle.CancelScriptCommandV2{Ticket: tentacle.ScriptTicket{TaskId: ticket}, LastLogSequence: cursor})
+	return status, err
 }
 
 // Complete deletes the script's workspace. Once, at the end; its failure is only worth a warning.
@@ -176,7 +178,8 @@ func (h *Hub) Complete(ctx context.Context, to Trust, ticket string) error {
 
 // Upload stores a file on the target; open is called for each try.
 func (h *Hub) Upload(ctx context.Context, to Trust, path string, size int64, open func() (io.ReadCloser, error), tell Retried) (result tentacle.UploadResult, err error) {
-	return result, h.retry(ctx, to, tell, tentacle.FileTransferService, tentacle.UploadFile, &result, path, halibut.NewStream(size, open))
+	err = h.retry(ctx, to, tell, tentacle.FileTransferService, tentacle.UploadFile, &result, path, halibut.NewStream(size, open))
+	return result, err
 }
 
 // Download opens a file of the target; nil without an error when there is no such file. Close removes the copy.
