@@ -16,6 +16,7 @@ type claimer struct {
 	epoch  int64
 	busy   int      // how many tasks the node runs
 	most   int      // how many it wants at most, whatever its cap leaves (balance)
+	floor  int64    // regular tasks before this place are left out, unless it is 0; PostgreSQL only
 	kinds  []string // what it can carry out
 	serves []string // sets of labels (needs) that it believes to have; the statement checks them again
 }
@@ -73,6 +74,11 @@ var claimWordsOf = map[db.Engine]claimWords{
 	},
 }
 
+// A claim begins behind its floor, the first place of the last one, so that it does not step over the entries that an index keeps of
+// all that was claimed before, for as long as an old snapshot is held anywhere (performance.md 3.5). What becomes ready before
+// the floor is found by a claim without one: when the floor leaves slots free, after this node's own promotions, and with
+// every view, so within a second.
+
 // claimText makes the statement: one range of the index of tasks that any node may run, and one more for each set of
 // labels that the node serves. A node that does not have the labels (any more) gets nothing out of their range.
 func claimText(engine db.Engine, c claimer, now int64) (text string, args []any) {
@@ -96,9 +102,13 @@ func claimText(engine db.Engine, c claimer, now int64) (text string, args []any)
 		return "SELECT " + columns + " FROM queue r WHERE " + needs + may + " ORDER BY r.lane, r.place" + limit(has) + w.lock
 	}
 	from := of("r.task", "r.needs = ''", "")
-	if len(c.serves) > 0 {
+	if len(c.serves) > 0 || c.floor > 0 {
 		const columns = "r.task, r.lane, r.place"
 		all := "SELECT * FROM (" + of(columns, "r.needs = ''", "") + ") y"
+		if c.floor > 0 {
+			all = "SELECT * FROM (" + of(columns, "r.needs = '' AND r.lane < 3", "") + ") y\nUNION ALL SELECT * FROM (" +
+				of(columns, "r.needs = '' AND r.lane = 3 AND r.place >= "+arg(c.floor), "") + ") y"
+		}
 		for _, needs := range c.serves {
 			has := ""
 			for word := range strings.FieldsSeq(needs) {

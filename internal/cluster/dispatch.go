@@ -85,6 +85,7 @@ type session struct {
 	kinds   []string
 	serves  []string // sets of labels that ready tasks ask for and this node has, at the last look
 	cap     int      // of this node, at the last look
+	floor   int64    // of the next claim
 	balance balance
 	breath  <-chan time.Time // when to claim again what was left to others first
 	drained mark             // since when the node drains; zero: it does not
@@ -185,7 +186,9 @@ func (s *session) dispatch() {
 			s.gather()
 		case f := <-s.landed:
 			// After a failure the next event tries again; there is one within a poll.
-			due = s.land(f) && (len(s.pending) > 0 || seen != nil || woken)
+			ok := s.land(f)
+			again := ok && f.claims != nil && f.claims.floor > 0 && s.floor == 0 // something may be ready before the floor
+			due = ok && (len(s.pending) > 0 || seen != nil || woken || again)
 		case <-work:
 			woken = true
 		case <-mine:
@@ -280,6 +283,7 @@ func (s *session) tick(seen *view, woken bool) {
 	}
 	ending := false
 	if seen != nil {
+		s.floor = 0
 		var err error
 		if ending, err = s.apply(ctx, seen); err != nil {
 			s.warn(ctx, "look at this node's orders", err)
@@ -300,13 +304,13 @@ func (s *session) tick(seen *view, woken bool) {
 	if len(s.pending) == 0 && (!claiming || !ending && len(s.runs) >= s.cap) { // no slot is free
 		return
 	}
-	f := &flight{pending: s.pending, ending: ending && claiming, woken: woken, mine: load{running: len(s.runs) - len(s.pending), cap: s.cap}, trouble: trouble}
+	f := &flight{pending: s.pending, ending: ending && claiming, woken: woken, mine: load{running: len(s.runs) - len(s.pending), cap: s.cap}, trouble: trouble, engine: s.n.db.Engine()}
 	f.most = s.balance.most(f.mine, now())
 	if trouble {
 		f.most = 0 // what has to be cancelled is still taken, to be ended
 	}
 	if claiming {
-		f.claims = &claimer{node: s.n.conf.Name, epoch: s.epoch, busy: f.mine.running, most: f.most, kinds: s.kinds, serves: s.serves}
+		f.claims = &claimer{node: s.n.conf.Name, epoch: s.epoch, busy: f.mine.running, most: f.most, floor: s.floor, kinds: s.kinds, serves: s.serves}
 	}
 	s.pending, s.flying, s.breath = nil, f, nil
 	go func() {
@@ -323,6 +327,7 @@ type flight struct {
 	ending  bool
 	woken   bool
 	trouble bool
+	engine  db.Engine
 	mine    load
 	most    int
 
@@ -359,6 +364,18 @@ func (s *session) fly(ctx context.Context, f *flight) error {
 	return err
 }
 
+// floor is that of the next claim: there is one when this claim was filled.
+func (f *flight) floor() (place int64) {
+	if f.engine != db.Postgres || f.claims == nil || f.did.took == 0 || f.did.took < f.most && f.mine.running+f.did.took < f.mine.cap {
+		return 0
+	}
+	place = f.did.got[0].place
+	if f.did.lowest > 0 {
+		place = min(place, f.did.lowest)
+	}
+	return place
+}
+
 // land takes the result of a flight; false when it failed.
 func (s *session) land(f *flight) bool {
 	s.flying = nil
@@ -373,6 +390,7 @@ func (s *session) land(f *flight) bool {
 	if f.claims != nil && !f.trouble && s.balance.claimed(f.did.took, f.most, f.mine, now()) {
 		s.breath = time.After(s.balance.breath)
 	}
+	s.floor = f.floor()
 	for _, t := range f.did.got { // after the commit: nothing starts that nobody owns
 		s.start(t)
 	}

@@ -31,7 +31,8 @@ func (f Fence) Less(g Fence) bool {
 	return f.Incarnation < g.Incarnation || f.Incarnation == g.Incarnation && f.Claim < g.Claim
 }
 
-const held = " WHERE task = $1 AND incarnation = $2 AND claim = $3 AND state = 'running'"
+// held compares the state in a way that no partial index knows: a plan through the index of running tasks reads its dead entries.
+const held = " WHERE task = $1 AND incarnation = $2 AND claim = $3 AND state || '' = 'running'"
 
 // Hold begins a transaction that writes for the task, or gives ErrFenced.
 func (f Fence) Hold(ctx context.Context, tx *db.Tx) error {

@@ -31,7 +31,7 @@ const (
 	promoteAll = `UPDATE queue SET head = TRUE WHERE task = ANY (ARRAY(
 			SELECT (SELECT b.task FROM queue b WHERE b.turn = k AND NOT b.head AND b.due AND b.state IN ('queued', 'released', 'running')
 				ORDER BY b.lane, b.place LIMIT 1)
-			FROM unnest($1::text[]) k WHERE NOT EXISTS (SELECT 1 FROM queue a WHERE a.turn = k AND a.head)))`
+			FROM unnest($1::text[]) k WHERE NOT EXISTS (SELECT 1 FROM queue a WHERE a.turn = k AND a.head))) RETURNING place`
 )
 
 // settled is what one transaction of the dispatcher has done.
@@ -39,6 +39,7 @@ type settled struct {
 	got      []Task // claimed, to be started
 	took     int    // of the free slots
 	promoted int64
+	lowest   int64 // place of what was promoted; 0: nothing was
 }
 
 // settleAndClaim writes what has ended and claims, if the flight has claims; with ending it claims what is to be ended too. The
@@ -74,7 +75,7 @@ func (s *session) settleAndClaim(ctx context.Context, tx *db.Tx, f *flight) (out
 		}
 	}
 	if len(ends) > 0 {
-		over, statements := endStatements(tx, ends, &out.promoted)
+		over, statements := endStatements(tx, ends, &out)
 		batch = append(batch, statements...)
 		if s.n.conf.OnEnd != nil {
 			if err := tx.Send(ctx, batch...); err != nil {
@@ -130,7 +131,7 @@ func (s *session) settleAndClaim(ctx context.Context, tx *db.Tx, f *flight) (out
 
 // endStatements end tasks under their fences and let the next ones of their turns be ready. over is filled with those
 // whose fence held.
-func endStatements(tx *db.Tx, ends []result, promoted *int64) (over map[string]bool, statements []db.Statement) {
+func endStatements(tx *db.Tx, ends []result, out *settled) (over map[string]bool, statements []db.Statement) {
 	over = map[string]bool{}
 	type group struct {
 		incarnation, claim int64
@@ -161,7 +162,14 @@ func endStatements(tx *db.Tx, ends []result, promoted *int64) (over map[string]b
 	}
 	statements = append(statements, db.Statement{Query: deleteEnded, Args: []any{all}})
 	if turns = slices.Compact(turns); len(turns) > 0 {
-		statements = append(statements, db.Statement{Query: promoteAll, Args: []any{turns}, Done: func(n int64) { *promoted = n }})
+		statements = append(statements, db.Statement{Query: promoteAll, Args: []any{turns}, Row: func(row db.Scanner) error {
+			var place int64
+			err := row.Scan(&place)
+			if out.promoted++; out.lowest == 0 || place < out.lowest {
+				out.lowest = place
+			}
+			return err
+		}})
 	}
 	return over, statements
 }

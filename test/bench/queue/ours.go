@@ -182,7 +182,7 @@ func (s *space) fleet(ctx context.Context, n, slots int, handler cluster.Handler
 		}
 		f.dbs = append(f.dbs, d)
 		node, err := cluster.Start(ctx, d, cluster.Config{
-			Name: fmt.Sprint("n", i+1), DataDir: filepath.Join(s.b.dir, "nodes", fmt.Sprint(s.b.made)), Cap: slots, Log: silent,
+			Name: fmt.Sprint("n", i+1, "of", slots), DataDir: filepath.Join(s.b.dir, "nodes", fmt.Sprint(s.b.made)), Cap: slots, Log: silent,
 			Handlers: map[string]cluster.Handler{kind: handler},
 		})
 		if err != nil {
