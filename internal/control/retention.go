@@ -12,6 +12,7 @@ import (
 	"github.com/octavo/octavo/internal/environment"
 	"github.com/octavo/octavo/internal/fault"
 	"github.com/octavo/octavo/internal/feed"
+	"github.com/octavo/octavo/internal/id"
 	"github.com/octavo/octavo/internal/project"
 	"github.com/octavo/octavo/internal/release"
 	"github.com/octavo/octavo/internal/resource"
@@ -115,13 +116,17 @@ func tasksOf(ctx context.Context, tx *db.Tx, deployments []deployment.Deployment
 // Uses are what the releases and projects of a space need: packages of the built-in feed (deployments.md K30), and releases
 // of other projects (K12). A release that goes in the same round still counts; the next round sees that it is gone.
 type Uses struct {
-	packages map[string]bool // feed id of the version, in lower case
+	packages map[string]bool // package id and version, in lower case
+	versions map[string]bool // of packages whose id depends on variables: whatever has such a version may be meant
 	releases map[string]bool // project id and version, in lower case
 	named    map[string]bool // releases named by their id
+	seen     map[string]bool // releases that were looked at
 }
 
 // Package tells whether some release needs a version.
-func (u *Uses) Package(id, version string) bool { return u.packages[use(id, version)] }
+func (u *Uses) Package(id, version string) bool {
+	return u.packages[use(id, version)] || u.versions[strings.ToLower(version)]
+}
 
 // Release tells whether another project's release deploys this one, or a project's trigger is told to.
 func (u *Uses) Release(projectID, id, version string) bool {
@@ -132,7 +137,7 @@ func use(name, version string) string { return strings.ToLower(name + " " + vers
 
 // NewUses begins to gather uses.
 func NewUses() *Uses {
-	return &Uses{packages: map[string]bool{}, releases: map[string]bool{}, named: map[string]bool{}}
+	return &Uses{packages: map[string]bool{}, versions: map[string]bool{}, releases: map[string]bool{}, named: map[string]bool{}, seen: map[string]bool{}}
 }
 
 // AddProject notes what a project itself names (K12).
@@ -142,25 +147,48 @@ func (u *Uses) AddProject(p project.Project) {
 	}
 }
 
-// AddReleases notes what the next releases of a space need, and tells whether there are more.
-func (u *Uses) AddReleases(ctx context.Context, tx *db.Tx, space string, skip, take int) (more bool, err error) {
-	releases, err := store.Views[release.Release](ctx, tx, &Releases.Kind, store.Query{Spaces: []string{space}, Newest: true, Skip: skip, Take: take})
+// AddReleases notes what the next releases of a space need, the newest first, those below a number; 0 begins with the
+// newest of all. It gives where to go on, 0 when there are no more.
+func (u *Uses) AddReleases(ctx context.Context, tx *db.Tx, space string, below int64, take int) (next int64, err error) {
+	releases, err := store.Views[release.Release](ctx, tx, &Releases.Kind, store.Query{Spaces: []string{space}, Newest: true, Below: below, Take: take})
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	for _, r := range releases {
-		process, err := store.View[project.Process](ctx, tx, r.ProjectDeploymentProcessSnapshotId)
-		if fault.KindOf(err) == fault.NotFound {
-			continue // nothing of it can be deployed
+		_, number, ok := id.Split(r.Id)
+		if !ok {
+			return 0, fmt.Errorf("the release id %q has no number", r.Id)
 		}
-		if err != nil {
-			return false, err
+		if next = number; u.seen[r.Id] {
+			continue
+		}
+		process, err := store.View[project.Process](ctx, tx, r.ProjectDeploymentProcessSnapshotId)
+		if err != nil && fault.KindOf(err) != fault.NotFound { // without it nothing of the release can be deployed
+			return 0, err
 		}
 		for _, s := range r.SelectedPackages {
 			u.add(process, s)
 		}
+		u.seen[r.Id] = true
 	}
-	return len(releases) == take, nil
+	if len(releases) < take {
+		next = 0
+	}
+	return next, nil
+}
+
+// AddNewReleases notes what releases need that were made since: in the transaction of a deletion, since time goes by
+// between the look and the deed.
+func (u *Uses) AddNewReleases(ctx context.Context, tx *db.Tx, space string) error {
+	for below, more := int64(0), true; more; {
+		known := len(u.seen)
+		next, err := u.AddReleases(ctx, tx, space, below, 50)
+		if err != nil {
+			return err
+		}
+		below, more = next, next > 0 && len(u.seen) > known
+	}
+	return nil
 }
 
 // add finds what a selected version is a version of. Names are compared as generously as can be: to keep too much is no harm.
@@ -175,6 +203,9 @@ func (u *Uses) add(process project.Process, s release.SelectedPackage) {
 			}
 			for _, p := range a.References() {
 				u.packages[use(p.PackageId, s.Version)] = true
+				if strings.Contains(p.PackageId, "#{") {
+					u.versions[strings.ToLower(s.Version)] = true
+				}
 				if a.ActionType == project.TypeDeployRelease {
 					u.releases[use(p.PackageId, s.Version)] = true
 				}

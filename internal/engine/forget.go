@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/octavo/octavo/internal/cluster"
@@ -88,8 +89,7 @@ func texts(ctx context.Context, tx *db.Tx, query string, args ...any) ([]string,
 const droppedGrace = 24 * time.Hour
 
 // sweepDropped removes blobs whose rows were deleted a grace ago. It may be interrupted anywhere and repeated: the row that
-// names a blob goes after it. A blob that another artifact
-// shares stays: artifacts did so before each had its own (artifact.go).
+// names a blob goes after it. A blob that another artifact shares stays: artifacts did so before each had its own (artifact.go).
 func (e *Engine) sweepDropped(ctx context.Context, hold func(context.Context, *db.Tx) error, grace time.Duration) (removed int, err error) {
 	for {
 		var keys, going []string
@@ -97,16 +97,17 @@ func (e *Engine) sweepDropped(ctx context.Context, hold func(context.Context, *d
 			if err := hold(ctx, tx); err != nil {
 				return err
 			}
-			const old = "FROM dropped_blob d WHERE d.since <= $1 ORDER BY d.since, d.key LIMIT 50"
-			const used = " AND EXISTS (SELECT 1 FROM artifact a WHERE a.blob = dropped_blob.key)"
-			before := tx.Now.Add(-grace).UnixMilli()
-			if keys, err = texts(ctx, tx, "SELECT d.key "+old, before); err != nil {
+			keys, err = texts(ctx, tx, "SELECT d.key FROM dropped_blob d WHERE d.since <= $1 ORDER BY d.since, d.key LIMIT 50", tx.Now.Add(-grace).UnixMilli())
+			if err != nil || len(keys) == 0 {
 				return err
 			}
-			if _, err = tx.ExecContext(ctx, "DELETE FROM dropped_blob WHERE key IN (SELECT d.key "+old+")"+used, before); err != nil {
-				return err
+			args := make([]any, len(keys))
+			for i, key := range keys {
+				args[i] = key
 			}
-			going, err = texts(ctx, tx, "SELECT d.key "+old, before)
+			used, err := texts(ctx, tx, "DELETE FROM dropped_blob WHERE key IN ("+db.List(1, len(args))+`)
+				AND EXISTS (SELECT 1 FROM artifact a WHERE a.blob = dropped_blob.key) RETURNING key`, args...)
+			going = slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return slices.Contains(used, key) })
 			return err
 		})
 		if err != nil || len(keys) == 0 {

@@ -154,11 +154,13 @@ func (c *cleaning) space(ctx context.Context, s control.Space) error {
 	for _, p := range projects {
 		uses.AddProject(p)
 	}
-	for skip, more := 0, true; err == nil && more; skip += 100 {
+	for below, more := int64(0), true; err == nil && more; {
+		var next int64
 		err = c.DB.Read(ctx, func(tx *db.Tx) (err error) {
-			more, err = uses.AddReleases(ctx, tx, s.Id, skip, 100)
+			next, err = uses.AddReleases(ctx, tx, s.Id, below, 100)
 			return err
 		})
+		below, more = next, next > 0
 	}
 	if err != nil {
 		return err
@@ -201,7 +203,10 @@ func (c *cleaning) project(ctx context.Context, s control.Space, p project.Proje
 	}
 	status := tasklog.Success
 	for _, v := range going {
-		why, err := c.release(ctx, p.SpaceId, v.Id, old.Deployments[v.Id])
+		why, err := c.release(ctx, p.SpaceId, v.Id, old.Deployments[v.Id], func(tx *db.Tx) (bool, error) {
+			err := uses.AddNewReleases(ctx, tx, p.SpaceId)
+			return old.Referenced(v.Id), err
+		})
 		if err != nil {
 			return err
 		}
@@ -217,12 +222,17 @@ func (c *cleaning) project(ctx context.Context, s control.Space, p project.Proje
 	return c.write(ctx, []tasklog.Entry{done, tasklog.Set(activity, status)})
 }
 
-// release deletes one, unless there is a reason not to.
-func (c *cleaning) release(ctx context.Context, space, id string, judged []string) (why string, err error) {
+// release deletes one, unless there is a reason not to. needed asks whether another release came to need it.
+func (c *cleaning) release(ctx context.Context, space, id string, judged []string, needed func(*db.Tx) (bool, error)) (why string, err error) {
 	if err := c.goOn(ctx); err != nil {
 		return "", err
 	}
 	err = c.store(ctx, "retention release", func(tx *db.Tx) error {
+		if is, err := needed(tx); err != nil {
+			return err
+		} else if is {
+			return errLeft("another release has come to need it")
+		}
 		tasks, why, err := control.ForgetRelease(ctx, tx, space, id, judged)
 		if err != nil {
 			return err
@@ -261,11 +271,12 @@ func (c *cleaning) feed(ctx context.Context, s control.Space, uses *control.Uses
 	const page = 500
 	var days int
 	var all []deployment.OldPackage
+	var published map[string]time.Time
 	err := c.DB.Read(ctx, func(tx *db.Tx) (err error) {
 		if days, err = control.PackageDays(ctx, tx, s.Id); err != nil || days <= 0 {
 			return err
 		}
-		all = nil
+		all, published = nil, map[string]time.Time{}
 		for skip := 0; ; skip += page {
 			list, _, err := feed.List(ctx, tx, s.Id, feed.Query{Skip: skip, Take: page})
 			if err != nil {
@@ -273,6 +284,7 @@ func (c *cleaning) feed(ctx context.Context, s control.Space, uses *control.Uses
 			}
 			for _, p := range list {
 				all = append(all, deployment.OldPackage{Id: p.Id, Published: p.Published.Time, Used: uses.Package(p.PackageId, p.Version)})
+				published[p.Id] = p.Published.Time
 			}
 			if len(list) < page {
 				return nil
@@ -298,12 +310,47 @@ func (c *cleaning) feed(ctx context.Context, s control.Space, uses *control.Uses
 		if err := c.goOn(ctx); err != nil {
 			return err
 		}
-		if err := c.store(ctx, "retention package", func(tx *db.Tx) error { return control.ForgetPackage(ctx, tx, s.Id, id) }); err != nil {
+		why, err := c.packageGoes(ctx, s.Id, id, published[id], uses)
+		if err != nil {
 			return err
 		}
-		c.packages++
+		if why == "" {
+			c.packages++
+			continue
+		}
+		if err := c.write(ctx, []tasklog.Entry{tasklog.Line(activity, tasklog.Info, "Package "+strings.TrimPrefix(id, "packages-")+" stays: "+why+".")}); err != nil {
+			return err
+		}
 	}
 	return c.write(ctx, []tasklog.Entry{tasklog.Set(activity, tasklog.Success)})
+}
+
+// packageGoes deletes one, unless it is not what was judged any more.
+func (c *cleaning) packageGoes(ctx context.Context, space, id string, judged time.Time, uses *control.Uses) (why string, err error) {
+	err = c.store(ctx, "retention package", func(tx *db.Tx) error {
+		p, err := feed.Get(ctx, tx, space, id)
+		if fault.KindOf(err) == fault.NotFound {
+			return nil // somebody else deleted it
+		}
+		if err != nil {
+			return err
+		}
+		if !p.Published.Time.Equal(judged) {
+			return errLeft("it was pushed anew a moment ago")
+		}
+		if err := uses.AddNewReleases(ctx, tx, space); err != nil {
+			return err
+		}
+		if uses.Package(p.PackageId, p.Version) {
+			return errLeft("a new release uses it")
+		}
+		return control.ForgetPackage(ctx, tx, space, id)
+	})
+	var left errLeft
+	if errors.As(err, &left) {
+		return string(left), nil
+	}
+	return "", err
 }
 
 // history deletes old tasks that belong to no deployment (K32). It reads all that ended, the newest first, and keeps the place.

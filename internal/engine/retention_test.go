@@ -492,6 +492,90 @@ func TestRetentionKeepsWhatIsNeeded(t *testing.T) { // K11, K12, K30
 	})
 }
 
+func TestRetentionKeepsPackagesThatMayBeMeant(t *testing.T) { // K30
+	t.Parallel()
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		h := newHouse(t, d)
+		p := h.project(1)
+		for _, name := range []string{"App.Dev.1.0.0.zip", "App.Dev.2.0.0.zip", "App.Dev.3.0.0.zip"} {
+			_, _, err := h.use.Upload(h.ctx, control.FirstSpace, name, zipped(t, name), "")
+			h.must(err)
+		}
+		h.exec("UPDATE package SET published = $1", time.Now().Add(-10*24*time.Hour).UnixMilli())
+		h.change(control.Feeds, "feeds-builtin", func(o resource.Object) { o["DeleteUnreleasedPackagesAfterDays"] = 7 })
+		h.change(control.Processes, p.Text("DeploymentProcessId"), func(o resource.Object) {
+			o["Steps"] = []any{map[string]any{"Name": "Install", "Properties": map[string]any{"Octopus.Action.TargetRoles": "web"}, "Actions": []any{map[string]any{
+				"Name": "Install", "ActionType": "Octopus.TentaclePackage", "Properties": map[string]any{}, "Packages": []any{map[string]any{
+					"Name": "", "PackageId": "App.#{Octopus.Environment.Name}", "FeedId": "feeds-builtin", "AcquisitionLocation": "Server",
+				}},
+			}}}}
+		})
+		release := func(version string) {
+			_, err := h.use.CreateRelease(h.ctx, control.FirstSpace, control.NewRelease{ProjectName: "Web", ReleaseVersion: version, PackageVersion: version})
+			h.must(err)
+		}
+		release("1.0.0")
+		// 2.0.0 gets a release after retention looked at releases, before it comes to packages.
+		uses := control.NewUses()
+		h.must(d.Read(h.ctx, func(tx *db.Tx) error {
+			_, err := uses.AddReleases(h.ctx, tx, control.FirstSpace, 0, 100)
+			return err
+		}))
+		release("2.0.0")
+		h.tx(func(tx *db.Tx) error {
+			if uses.Package("App.Dev", "2.0.0") {
+				t.Error("it was seen too early")
+			}
+			if err := uses.AddNewReleases(h.ctx, tx, control.FirstSpace); err != nil {
+				return err
+			}
+			if !uses.Package("App.Dev", "2.0.0") {
+				t.Error("a release that was made meanwhile is not seen")
+			}
+			return nil
+		})
+		task, log := h.run(KindRetention)
+		packages, _, err := h.use.ListPackages(h.ctx, control.FirstSpace, control.PackageQuery{})
+		h.must(err)
+		var left []string
+		for _, p := range packages {
+			left = append(left, p.PackageId+" "+p.Version)
+		}
+		slices.Sort(left)
+		if diff := cmp.Diff([]string{"App.Dev 1.0.0", "App.Dev 2.0.0"}, left); diff != "" || task.State != cluster.Success {
+			t.Errorf("%s %s\n%s", task.State, diff, log)
+		}
+	})
+}
+
+// TestSharedBlobsStay: what another artifact shares is not removed, however much is to go before it.
+func TestSharedBlobsStay(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		h := newHouse(t, d)
+		for i := range 70 {
+			key := fmt.Sprintf("artifacts/%02d", i)
+			h.exec("INSERT INTO dropped_blob (key, since) VALUES ($1, 1)", key)
+			if i%3 == 0 {
+				_, _, err := h.e.Blobs.Put(h.ctx, key, strings.NewReader("shared"))
+				h.must(err)
+				h.exec(`INSERT INTO artifact (id, space, task, run, activity, filename, source, blob, size, sha256, created) VALUES ($1, 'Spaces-1', 't', 'r', 'a', 'f', 'f', $2, 1, 'x', 1)`, "Artifacts-"+key, key)
+			}
+		}
+		if n, err := h.e.sweepDropped(h.ctx, func(context.Context, *db.Tx) error { return nil }, time.Hour); n != 46 || err != nil {
+			t.Errorf("%d went; %v", n, err)
+		}
+		for i := 0; i < 70; i += 3 {
+			if _, err := h.e.Blobs.Stat(h.ctx, fmt.Sprintf("artifacts/%02d", i)); err != nil {
+				t.Errorf("a blob that an artifact has is gone: %v", err)
+			}
+		}
+		if n := h.count("dropped_blob"); n != 0 {
+			t.Errorf("%d are left", n)
+		}
+	})
+}
+
 func TestRetentionOfTasks(t *testing.T) { // K32
 	t.Parallel()
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {

@@ -21,6 +21,7 @@ type Query struct {
 	Filters     map[string][]string // lifted values: any of them, for each filter
 	Skip, Take  int                 // Take 0 is all
 	Newest      bool                // newest first, not by name
+	Below       int64               // only older ones than the one with this number: with Newest, a page that no change before it moves
 }
 
 // List gives a page of what the query chooses, and how many there are in all.
@@ -117,6 +118,10 @@ func (q Query) where(k *resource.Kind) (string, []any) {
 			ids[i] = canonical(k, s)
 		}
 		in("d.id", ids)
+	}
+	if q.Below > 0 {
+		args = append(args, q.Below)
+		parts = append(parts, fmt.Sprintf("d.number < $%d", len(args)))
 	}
 	if q.Name != "" {
 		is("d.name_key", strings.ToLower(q.Name))

@@ -84,13 +84,17 @@ func (l *Live) Follow(ctx context.Context, task string, after int64, send func([
 	for {
 		f.mu.Lock()
 		batch, grown, over := f.behind(after), f.grown, f.err
-		missed := len(batch) == 0 && after < f.last || len(batch) > 0 && batch[0].Number > after+1
+		upTo := f.last
+		if len(batch) > 0 {
+			upTo = batch[0].Number - 1
+		}
 		f.mu.Unlock()
 		switch {
-		case missed:
+		case after < upTo:
 			if after, err = l.catchUp(ctx, task, after, send); err != nil {
 				return err
 			}
+			after = max(after, upTo) // what is not stored any more is not asked for again and again
 		case len(batch) > 0:
 			if err := send(batch); err != nil {
 				return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -195,6 +196,28 @@ func TestALostFenceWritesNothing(t *testing.T) {
 		})
 		if err == nil || !strings.Contains(err.Error(), cluster.ErrFenced.Error()) {
 			t.Errorf("a former owner wrote: %v", err)
+		}
+	})
+}
+
+// What retention deletes under a follower's hands is left out, not asked for again and again.
+func TestFollowingAForgottenLogEnds(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		fence, r := running(t, d), reader(t, d)
+		write(t, d, fence, 5)
+		inTx(t, d, func(tx *db.Tx) error {
+			for _, q := range []string{"DELETE FROM queue", "UPDATE task SET state = 'Success', log_lines = 10, started = 1, ended = 1", "DELETE FROM log_chunk"} {
+				if _, err := tx.ExecContext(t.Context(), q); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		live := &tasklog.Live{Reader: r}
+		if err := live.Follow(ctx, fence.Task, 0, func(events []tasklog.Event) error { return fmt.Errorf("%d entries", len(events)) }); err != nil {
+			t.Error(err)
 		}
 	})
 }
