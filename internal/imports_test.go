@@ -47,6 +47,8 @@ var mayImport = map[string][]string{
 	"feed":  join(noun, []string{"db", "blob", "archive", "release"}),
 
 	"cluster":    join(leaf, []string{"db", "crashpoint"}),
+	"storage":    join(leaf, []string{"db", "blob", "cluster"}),
+	"backup":     join(leaf, []string{"db", "blob", "storage", "cluster"}),
 	"halibut":    leaf,
 	"tentacle":   join(leaf, []string{"halibut"}),
 	"hub":        join(leaf, []string{"halibut", "tentacle", "db", "blob", "machine", "secret"}),

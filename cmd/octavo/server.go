@@ -37,6 +37,7 @@ import (
 	"github.com/octavo/octavo/internal/halibut"
 	"github.com/octavo/octavo/internal/hub"
 	"github.com/octavo/octavo/internal/secret"
+	"github.com/octavo/octavo/internal/storage"
 	"github.com/octavo/octavo/internal/systemd"
 )
 
@@ -95,7 +96,7 @@ func serve(ctx context.Context, s config.Server, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	blobs, err := openBlobs(ctx, d, s, served(identity).InstallationID)
+	blobs, err := openBlobs(ctx, d, s, served(identity).InstallationID, log)
 	if err != nil {
 		return err
 	}
@@ -148,8 +149,9 @@ func serve(ctx context.Context, s config.Server, log *slog.Logger) error {
 	failed := make(chan error, 2)
 	loops.Go(func() { failed <- agents.Serve(background, comms) })
 	loops.Go(func() { carry.Sweep(background) })
+	loops.Go(func() { blobs.Watch(background) })
 	node, err := cluster.Start(ctx, d, cluster.Config{
-		Name: s.NodeName, DataDir: s.Data, Cap: s.TaskCap, Labels: s.Labels, Version: api.Version, Address: web.Addr().String(), Handlers: carry.Handlers(), OnEnd: use.TaskEnded, StopGrace: s.StopGrace, Log: log,
+		Name: s.NodeName, DataDir: s.Data, Cap: s.TaskCap, Labels: s.Labels, Version: api.Version, Address: web.Addr().String(), Handlers: carry.Handlers(), OnEnd: use.TaskEnded, Ready: blobs.Ready, StopGrace: s.StopGrace, Log: log,
 		Duties: duties(carry, blobs, packages, agents),
 	})
 	if err != nil {
@@ -213,7 +215,7 @@ func answers(ctx context.Context, at net.Addr) error {
 
 // openBlobs opens the store. A folder is made by a new installation for itself. A folder that was there and is gone is a
 // share that is not mounted, so it is never made again.
-func openBlobs(ctx context.Context, d *db.DB, s config.Server, installation string) (blob.Store, error) {
+func openBlobs(ctx context.Context, d *db.DB, s config.Server, installation string, log *slog.Logger) (*storage.Live, error) {
 	fresh, err := control.Fresh(ctx, d)
 	if err != nil {
 		return nil, err
@@ -223,15 +225,11 @@ func openBlobs(ctx context.Context, d *db.DB, s config.Server, installation stri
 			return nil, fault.Because(fault.InvalidField("blobs", "The blob folder %s cannot be made. Make it, or set another folder with --blobs.", s.Blobs), err)
 		}
 	}
-	blobs, err := blob.Open(ctx, s.Blobs, filepath.Join(s.Data, "spool"), blob.Options{})
-	if err != nil {
-		return nil, err
-	}
-	if err := blob.Belongs(ctx, blobs, installation, fresh); err != nil {
-		return nil, errors.Join(err, blobs.Close())
-	}
-	return blobs, nil
+	return storage.Open(ctx, storage.Config{DB: d, Own: s.Blobs, Spool: spool(s), Node: s.NodeName, Cluster: installation, Log: log}, fresh)
 }
+
+// spool is where content waits on its way to a bucket.
+func spool(s config.Server) string { return filepath.Join(s.Data, "spool") }
 
 // headerPatience is how long a trusted proxy may take for the line that says who its client is.
 const headerPatience = 5 * time.Second

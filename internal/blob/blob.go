@@ -27,7 +27,7 @@ type Store interface {
 	// in the end, whether it was kept or not.
 	Stage(ctx context.Context, r io.Reader) (*Staged, error)
 
-	// Keep gives staged content a key, which must be free.
+	// Keep gives staged content a key, which must be free. Content that another store has staged is copied.
 	Keep(ctx context.Context, s *Staged, key string) error
 
 	// Open reads from offset to the end.
@@ -43,6 +43,9 @@ type Store interface {
 
 	// Sweep removes what writers that died left for at least so long, and tells how much that was.
 	Sweep(ctx context.Context, older time.Duration) (int, error)
+
+	// Try writes something small, reads it back and removes it.
+	Try(ctx context.Context) error
 
 	// Low says why nothing more is taken, or nil while there is room.
 	Low() error
@@ -88,6 +91,7 @@ type Staged struct {
 	SHA256 string // in hex
 	SHA1   string // in hex; the wire's package hash, nothing is trusted because of it
 
+	in   *Folder
 	file *os.File
 	name string // where the driver put it
 	drop func() error

@@ -31,6 +31,7 @@ var _ Store = (*Folder)(nil)
 
 // Folder is a Store in a folder: on a local disk for one node, on a share (NFS, SMB, a volume) for several.
 type Folder struct {
+	dir  string
 	root *os.Root
 	low  Options
 }
@@ -71,7 +72,7 @@ func OpenFolder(ctx context.Context, dir string, o Options) (*Folder, error) {
 	if o.LowPercent == 0 {
 		o.LowPercent = 5
 	}
-	f := &Folder{root: root, low: o}
+	f := &Folder{dir: dir, root: root, low: o}
 	if _, err := fs.ReadDir(root.FS(), "."); err != nil {
 		root.Close()
 		return nil, refuse("cannot be listed", err)
@@ -85,6 +86,25 @@ func OpenFolder(ctx context.Context, dir string, o Options) (*Folder, error) {
 		return nil, refuse("cannot be swept", err)
 	}
 	return f, nil
+}
+
+// Moved tells that the folder's path leads to another folder now than it did when it was opened, or to none: its share was
+// mounted anew, replaced, or is gone. What is open still leads to the old one.
+func (f *Folder) Moved() bool {
+	a, err := os.Stat(f.dir)
+	if err != nil {
+		return true
+	}
+	b, err := f.root.Stat(".")
+	return err != nil || !os.SameFile(a, b)
+}
+
+// Try writes a file, reads it back and removes it.
+func (f *Folder) Try(context.Context) error {
+	if err := f.try(); err != nil {
+		return fmt.Errorf("the folder cannot be written: %w", f.told(err))
+	}
+	return nil
 }
 
 // try writes a file, reads it back and removes it.
@@ -132,7 +152,7 @@ func (f *Folder) Stage(ctx context.Context, r io.Reader) (_ *Staged, err error) 
 	if err != nil {
 		return nil, f.told(err)
 	}
-	s := &Staged{file: file, name: name, drop: func() error { return f.root.Remove(name) }}
+	s := &Staged{in: f, file: file, name: name, drop: func() error { return f.root.Remove(name) }}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Discard())
@@ -173,8 +193,12 @@ func (w writer) Write(p []byte) (int, error) {
 }
 
 // Keep gives staged content its key: link(2) refuses a taken one, on NFS as well.
-func (f *Folder) Keep(_ context.Context, s *Staged, key string) error {
+func (f *Folder) Keep(ctx context.Context, s *Staged, key string) error {
 	if err := checkKey(key); err != nil {
+		return err
+	}
+	if s.in != f {
+		_, _, err := f.Put(ctx, key, io.NewSectionReader(s.file, 0, s.Size))
 		return err
 	}
 	if err := f.makeFolder(path.Dir(key)); err != nil {

@@ -10,7 +10,8 @@ import (
 	"github.com/octavo/octavo/internal/fault"
 )
 
-const marker = "octavo-cluster"
+// Marker is the key under which a store says whose it is.
+const Marker = "octavo-cluster"
 
 // Belongs holds a store against the cluster whose id the database has, so that a node with another folder, or
 // with an empty one because its share is not mounted, is told instead of losing packages and logs
@@ -18,31 +19,37 @@ const marker = "octavo-cluster"
 // once a minute.
 func Belongs(ctx context.Context, s Store, cluster string, isNew bool) error {
 	if isNew {
-		if _, _, err := s.Put(ctx, marker, strings.NewReader(cluster+"\n")); err != nil && !errors.Is(err, fs.ErrExist) {
+		if _, _, err := s.Put(ctx, Marker, strings.NewReader(cluster+"\n")); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
 	}
-	r, err := s.Open(ctx, marker, 0)
+	got, err := Owner(ctx, s)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fault.Because(fault.InvalidField("blobs",
-			"The blob store is not the one of this cluster: it has no file %s. Is the share mounted? All nodes must be given the same store with --blobs.", marker), err)
+			"The blob store is not the one of this cluster: it has no file %s. Is the share mounted? All nodes must be given the same store with --blobs.", Marker), err)
 	}
 	if err != nil {
 		return err
 	}
-	defer r.Close()
-	b, err := io.ReadAll(io.LimitReader(r, 1024))
-	if err != nil {
-		return err
-	}
-	if got := strings.TrimSpace(string(b)); got != cluster {
+	if got != cluster {
 		return fault.InvalidField("blobs", "The blob store belongs to another cluster (%s; the database is of cluster %s). All nodes of one database must be given the same store with --blobs.", got, cluster)
 	}
 	return nil
 }
 
+// Owner reads whose store it is, or gives fs.ErrNotExist.
+func Owner(ctx context.Context, s Store) (cluster string, err error) {
+	r, err := s.Open(ctx, Marker, 0)
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	b, err := io.ReadAll(io.LimitReader(r, 1024))
+	return strings.TrimSpace(string(b)), err
+}
+
 // Present tells whether the store is there at all, so that nobody takes an unmounted share for lost files.
 func Present(ctx context.Context, s Store) error {
-	_, err := s.Stat(ctx, marker)
+	_, err := s.Stat(ctx, Marker)
 	return err
 }

@@ -131,6 +131,23 @@ func (s *S3) try(ctx context.Context) error {
 	return s.Delete(ctx, key)
 }
 
+// Try writes an object, reads it back and removes it.
+func (s *S3) Try(ctx context.Context) error {
+	key := "try/" + rand.Text()
+	if err := s.put(ctx, key, strings.NewReader(key), int64(len(key))); err != nil {
+		return err
+	}
+	r, err := s.Open(ctx, key, 0)
+	if err != nil {
+		return err
+	}
+	got, err := io.ReadAll(r)
+	if err = errors.Join(err, r.Close()); err == nil && string(got) != key {
+		err = errors.New("the bucket does not give back what was stored")
+	}
+	return errors.Join(err, s.Delete(ctx, key))
+}
+
 // reason is what the service said, for the middle of a sentence.
 func reason(err error) string {
 	if r := answered(err); r.StatusCode != 0 {
