@@ -77,10 +77,12 @@ type session struct {
 	runs    map[*active]struct{}
 	of      map[string][]*active // the runs of a task: one, unless a fenced one has not ended yet
 	results chan result
-	views   chan view // for the dispatcher
-	leases  chan view // for who stands for leadership
-	pending []result  // handlers have returned; not yet written
-	flying  *flight   // the transaction under way
+	views   chan view     // for the dispatcher
+	leases  chan view     // for who stands for leadership
+	guards  chan view     // for who guards the next node
+	kick    chan struct{} // asks for a view now
+	pending []result      // handlers have returned; not yet written
+	flying  *flight       // the transaction under way
 	landed  chan *flight
 	kinds   []string
 	serves  []string // sets of labels that ready tasks ask for and this node has, at the last look
@@ -93,7 +95,7 @@ type session struct {
 }
 
 func newSession(n *Node) *session {
-	s := &session{n: n, epoch: n.Epoch(), runs: map[*active]struct{}{}, of: map[string][]*active{}, results: make(chan result), landed: make(chan *flight, 1), views: make(chan view, 1), leases: make(chan view, 1)}
+	s := &session{n: n, epoch: n.Epoch(), runs: map[*active]struct{}{}, of: map[string][]*active{}, results: make(chan result), landed: make(chan *flight, 1), views: make(chan view, 1), leases: make(chan view, 1), guards: make(chan view, 1), kick: make(chan struct{}, 1)}
 	s.ctx, s.cancel = context.WithCancelCause(n.ctx)
 	s.balance.breath = breathOf(n.db.Engine(), n.conf.Timing)
 	for k := range n.conf.Handlers {
@@ -109,6 +111,7 @@ func (s *session) run() {
 	var loops sync.WaitGroup
 	loops.Go(func() { s.beating(ctx) })
 	loops.Go(func() { s.watching(ctx) })
+	loops.Go(func() { s.guarding(ctx) })
 	leading, endLeading := context.WithCancel(ctx)
 	loops.Go(func() { s.leading(leading) })
 	go func() { // leadership is given up first

@@ -249,6 +249,7 @@ func (s *session) watching(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-s.kick:
 		case <-time.After(wait):
 		}
 		wait = t.Poll*9/10 + s.jitter(t.Poll/10) // reads at most Poll apart
@@ -263,6 +264,7 @@ func (s *session) watching(ctx context.Context) {
 		}
 		offer(s.views, v)
 		offer(s.leases, v)
+		offer(s.guards, v)
 		for _, b := range v.beats {
 			o := seen[b.node]
 			if o == nil {

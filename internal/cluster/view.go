@@ -29,7 +29,8 @@ type view struct {
 
 type seenBeat struct {
 	beatRow
-	absent bool // its session lock is free: one witness of its process's death
+	absent  bool   // its session lock is free: one witness of its process's death
+	address string // where it is reached; "" when it has no session lock
 }
 
 // runRow is a task that this node runs, as its row says.
@@ -60,9 +61,9 @@ func (s *session) look(ctx context.Context) (v view, err error) {
 				v.runs[task] = r
 				return err
 			}},
-			db.Statement{Query: "SELECT b.node, b.epoch, b.beats, " + absent + " FROM node_beat b JOIN node n ON n.name = b.node WHERE n.state = 'up' AND b.node <> $1", Args: []any{name}, Row: func(row db.Scanner) error {
+			db.Statement{Query: "SELECT b.node, b.epoch, b.beats, " + absent + ", CASE WHEN n.present THEN n.address ELSE '' END FROM node_beat b JOIN node n ON n.name = b.node WHERE n.state = 'up' AND b.node <> $1", Args: []any{name}, Row: func(row db.Scanner) error {
 				var b seenBeat
-				err := row.Scan(&b.node, &b.epoch, &b.beats, &b.absent)
+				err := row.Scan(&b.node, &b.epoch, &b.beats, &b.absent, &b.address)
 				v.beats = append(v.beats, b)
 				return err
 			}},
