@@ -15,8 +15,16 @@
 // A node that could not beat for 9 s stops all its runs and comes back under a new epoch. Any node that
 // sees another's counter stand still for 15 s raises that node's epoch and releases its tasks, in one
 // compare-and-set. Released is not failed: the task keeps turn and place, is claimed before anything
-// queued, and its handler goes on from what is written. On PostgreSQL a killed process is seen within a
-// second by two witnesses: the database freed its session lock, and its port refuses. No clock value is compared between machines.
+// queued, and its handler goes on from what is written. On PostgreSQL a killed process is seen by two
+// witnesses: the database freed its session lock, and its port refuses. Who holds a connection to that port
+// (guarding) asks them at once, the others within a second. No clock value is compared between machines.
+//
+// # What it costs
+//
+// A push is one round trip (insert); what has ended and the next claim are one, with their commit (settleAndClaim).
+// The dispatcher takes what else ends meanwhile, so that it shares the next one. A node at rest reads all that it
+// watches in one transaction a second (view). Work is hinted at to one other node with a free slot (hintWork), which
+// passes the hint on when it is full and more is ready.
 //
 // # Who starts when
 //

@@ -10,10 +10,11 @@
 //
 //	                SQLite                              PostgreSQL
 //	InTx            the one write handle, immediate     the pool
+//	                those that wait share a commit      begin and commit may travel with statements (Send, SendLast)
 //	Read            a read handle (query_only, WAL)     the pool, read only
 //	Queue           = InTx                              own pool; its plans ignore statistics
 //	Control         = InTx                              own connection, for heartbeats only
-//	Hint, Listen    in this process                     pg_notify and LISTEN on own connections
+//	Hint, Listen    in this process                     pg_notify and LISTEN on own connections; HintOne: to one process
 //
 // A function that runs SQL takes *Tx and never sees the pool. A transaction that lost against
 // another one (serialisation, deadlock, busy) is run again, so its function must have no effect
