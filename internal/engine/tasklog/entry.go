@@ -105,9 +105,10 @@ func Append(ctx context.Context, tx *db.Tx, fence cluster.Fence, entries ...Entr
 		fence.Task, first, len(entries), body.String()); err != nil {
 		return fmt.Errorf("store log chunk: %w", err)
 	}
-	tx.Hint(Topic)
+	tx.Hint(topic(fence.Task))
 	return nil
 }
 
-// Topic is the hint that says: some task's log has grown.
-const Topic = "log"
+// topic is the hint that says: this task's log has grown. Each task has its own, so that a busy cluster does not wake who
+// follows a quiet task.
+func topic(task string) string { return "log " + task }

@@ -194,7 +194,7 @@ const (
 
 // read fills a feed until the task has ended or nobody follows it.
 func (l *Live) read(ctx context.Context, task string, f *feed) {
-	hinted, stop := l.DB.Listen(Topic)
+	hinted, stop := l.DB.Listen(topic(task))
 	defer stop()
 	for f.add(l.more(ctx, task, f.last)) {
 		select {
