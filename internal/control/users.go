@@ -55,15 +55,15 @@ func checkUser(ctx context.Context, tx *db.Tx, c *Change) error {
 
 // userStored keeps the password where no document can show it.
 func userStored(ctx context.Context, tx *db.Tx, c *Change) error {
-	return setPassword(ctx, tx, c.New.Text("Id"), c.password)
-}
-
-func setPassword(ctx context.Context, tx *db.Tx, userID, password string) error {
-	if password == "" {
+	if c.password == "" {
 		return nil
 	}
+	return setPassword(ctx, tx, c.New.Text("Id"), hashPassword(c.password))
+}
+
+func setPassword(ctx context.Context, tx *db.Tx, userID, hash string) error {
 	_, err := tx.ExecContext(ctx, `INSERT INTO password (user_id, hash, changed) VALUES ($1, $2, $3)
-		ON CONFLICT (user_id) DO UPDATE SET hash = excluded.hash, changed = excluded.changed`, userID, hashPassword(password), tx.Ms())
+		ON CONFLICT (user_id) DO UPDATE SET hash = excluded.hash, changed = excluded.changed`, userID, hash, tx.Ms())
 	return err
 }
 
@@ -254,6 +254,10 @@ func (c *Control) Admin(ctx context.Context, username, password, key string) (us
 	if strings.TrimSpace(username) == "" {
 		return "", fault.InvalidField("username", "Please give the administrator a username (--username).")
 	}
+	hash := "" // made before the transaction: on a busy machine it takes longer than one may stand still
+	if password != "" {
+		hash = hashPassword(password)
+	}
 	err = c.DB.InTx(ctx, func(tx *db.Tx) error {
 		same, _, err := store.List(ctx, tx, &Users.Kind, store.Query{Filters: map[string][]string{"username": {username}}})
 		if err != nil {
@@ -280,8 +284,10 @@ func (c *Control) Admin(ctx context.Context, username, password, key string) (us
 		if _, err := store.Update(ctx, tx, &Teams.Kind, team, changed); err != nil {
 			return err
 		}
-		if err := setPassword(ctx, tx, userID, password); err != nil {
-			return err
+		if hash != "" {
+			if err := setPassword(ctx, tx, userID, hash); err != nil {
+				return err
+			}
 		}
 		if key == "" {
 			return nil

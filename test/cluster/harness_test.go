@@ -125,7 +125,7 @@ func prepare(t *testing.T, engine db.Engine, flags ...string) *installation {
 // admin makes the administrator whose key the tests use.
 func (i *installation) admin() {
 	i.t.Helper()
-	i.must(octavo, "admin", "--database", i.database, "--master-key-file", i.path("master.key"), "--username", "admin", "--password", "Secret-enough-1", "--api-key", i.key)
+	i.must(octavo, "admin", "--database", i.database, "--master-key-file", i.path("master.key"), "--username", "admin", "--api-key", i.key)
 }
 
 func (i *installation) path(parts ...string) string {
