@@ -2,6 +2,9 @@ package cluster
 
 import (
 	"math"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/octavo/octavo/internal/db"
@@ -62,5 +65,52 @@ func (b *balance) claimed(got, most int, mine load, at mark) (again bool) {
 }
 
 // peerLoads reads the loads of the other nodes that may take tasks.
-const peerLoads = `SELECT n.cap, (SELECT count(*) FROM queue q WHERE q.node = n.name AND q.state = 'running')
+const peerLoads = `SELECT n.name, n.cap, (SELECT count(*) FROM queue q WHERE q.node = n.name AND q.state = 'running')
 	FROM node n WHERE n.state = 'up' AND NOT n.draining AND n.cap > 0 AND n.trouble = '' AND n.name <> $1`
+
+// peer is another node that may take tasks.
+type peer struct {
+	name string
+	load
+}
+
+// picker says which other node to wake, from what the last view showed and whom it woke since. Nobody, if this node is idler than all:
+// it is awake already. To ask the database for each push would cost as much as the push.
+type picker struct {
+	running *atomic.Int64 // handlers of this node
+	mu      sync.Mutex
+	cap     int // of this node; 0 while it drains
+	peers   []peer
+	next    int // where to begin to look
+}
+
+func (p *picker) saw(v *view) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.peers, p.cap = slices.Clone(v.peers), v.own.cap
+	if v.own.draining {
+		p.cap = 0
+	}
+}
+
+func (p *picker) who() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	best, level := -1, 1.0
+	if p.cap > 0 {
+		level = min(level, float64(p.running.Load())/float64(p.cap))
+	}
+	for k := range p.peers {
+		i := (k + p.next) % len(p.peers) // equals take turns
+		o := p.peers[i]
+		if l := float64(o.running) / float64(o.cap); l < level {
+			best, level = i, l
+		}
+	}
+	if best < 0 {
+		return ""
+	}
+	p.peers[best].running++ // as if it took one
+	p.next = best + 1
+	return workTopic(p.peers[best].name)
+}

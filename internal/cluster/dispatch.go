@@ -89,6 +89,7 @@ type session struct {
 	cap     int      // of this node, at the last look
 	floor   int64    // of the next claim
 	balance balance
+	picker  picker
 	breath  <-chan time.Time // when to claim again what was left to others first
 	drained mark             // since when the node drains; zero: it does not
 	hands   sync.WaitGroup
@@ -97,6 +98,7 @@ type session struct {
 func newSession(n *Node) *session {
 	s := &session{n: n, epoch: n.Epoch(), runs: map[*active]struct{}{}, of: map[string][]*active{}, results: make(chan result), landed: make(chan *flight, 1), views: make(chan view, 1), leases: make(chan view, 1), guards: make(chan view, 1), kick: make(chan struct{}, 1)}
 	s.ctx, s.cancel = context.WithCancelCause(n.ctx)
+	s.picker.running = &n.handlers
 	s.balance.breath = breathOf(n.db.Engine(), n.conf.Timing)
 	for k := range n.conf.Handlers {
 		s.kinds = append(s.kinds, k)
@@ -154,6 +156,7 @@ func (s *session) dispatch() {
 	defer stopOrders()
 	looks, stopLooks := s.n.db.Listen(lookTopic)
 	defer stopLooks()
+	defer s.n.db.Pick(queueTopic, s.picker.who)()
 	stopping, grace := s.n.stopping, (<-chan time.Time)(nil)
 	look := true  // at what others want of this node, now
 	woken := true // not only by what ended here
@@ -452,7 +455,11 @@ func (s *session) lost(err error) {
 // apply does what others want of this node's runs: cancels, fences, drain. It tells whether some released task waits to be
 // ended.
 func (s *session) apply(ctx context.Context, v *view) (ending bool, err error) {
-	s.cap, s.serves, s.balance.others = v.own.cap, v.serves, v.others
+	s.cap, s.serves, s.balance.others = v.own.cap, v.serves, nil
+	for _, p := range v.peers {
+		s.balance.others = append(s.balance.others, p.load)
+	}
+	s.picker.saw(v)
 	if err := s.n.saw(ctx, s.epoch, v.own, v.back); err != nil {
 		return false, err
 	}

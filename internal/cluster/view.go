@@ -18,7 +18,7 @@ type view struct {
 	own    settings   // of this node
 	back   bool       // this node was deleted while it runs
 	runs   map[string]runRow
-	others []load   // other nodes that may take tasks
+	peers  []peer
 	serves []string // sets of labels that ready tasks ask for and this node has
 	ending bool     // some released task waits to be ended
 	ready  bool     // something may be claimed by any node
@@ -71,9 +71,9 @@ func (s *session) look(ctx context.Context) (v view, err error) {
 				return row.Scan(&v.lease.holder, &v.lease.term, &v.lease.beats)
 			}},
 			db.Statement{Query: peerLoads, Args: []any{name}, Row: func(row db.Scanner) error {
-				var l load
-				err := row.Scan(&l.cap, &l.running)
-				v.others = append(v.others, l)
+				var p peer
+				err := row.Scan(&p.name, &p.cap, &p.running)
+				v.peers = append(v.peers, p)
 				return err
 			}},
 			db.Statement{

@@ -3,6 +3,7 @@ package db
 import (
 	"context"
 	"errors"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -26,7 +27,8 @@ type hints struct {
 	stop  context.CancelFunc
 	ctx   context.Context
 	done  sync.WaitGroup
-	ownID sync.Map // process ids of our own notifying connection, whose messages we know already
+	pick  map[string]func() string // who answers HintOne without a query, by topic; under mu
+	ownID sync.Map                 // process ids of our own notifying connection, whose messages we know already
 }
 
 func newHints(conf *pgx.ConnConfig) *hints {
@@ -61,6 +63,23 @@ func (d *DB) Listen(topic string) (wake <-chan struct{}, stop func()) {
 
 // Hint wakes whoever listens on a topic without a transaction.
 func (d *DB) Hint(topic string) { d.hints.send(map[string]string{topic: ""}) }
+
+// Pick lets a function say who is woken by HintOne on a topic, "" for nobody, instead of the query, until stop: for who knows it
+// without asking the database.
+func (d *DB) Pick(topic string, who func() string) (stop func()) {
+	h := d.hints
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.pick == nil {
+		h.pick = map[string]func() string{}
+	}
+	h.pick[topic] = who
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		delete(h.pick, topic)
+	}
+}
 
 func (h *hints) send(topics map[string]string) {
 	if len(topics) == 0 {
@@ -158,7 +177,7 @@ func (h *hints) notify(conn *pgx.Conn) error {
 		case <-h.kick:
 		}
 		h.mu.Lock()
-		topics := h.pending
+		topics, pick := h.pending, maps.Clone(h.pick)
 		h.pending = map[string]string{}
 		h.mu.Unlock()
 		for t, query := range topics {
@@ -166,6 +185,12 @@ func (h *hints) notify(conn *pgx.Conn) error {
 				continue
 			}
 			delete(topics, t)
+			if knows := pick[t]; knows != nil {
+				if one := knows(); one != "" {
+					topics[one] = ""
+				}
+				continue
+			}
 			var one string
 			if err := conn.QueryRow(h.ctx, query).Scan(&one); err == nil {
 				topics[one] = ""

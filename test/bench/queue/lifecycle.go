@@ -136,14 +136,22 @@ func (s *space) cycle(ctx context.Context, t *tally, n, k int, length time.Durat
 	if err != nil {
 		return cost{}, err
 	}
+	commits, err := m.ours(ctx)
+	if err != nil {
+		return cost{}, err
+	}
 	before := counted.Load()
 	time.Sleep(length)
 	done := int(counted.Load() - before)
-	// The counter of transactions is up to a second late at both ends, while all of them work.
+	after, err := m.ours(ctx)
+	if err != nil {
+		return cost{}, err
+	}
 	c, err := m.stop(ctx, done, nil)
 	if err != nil {
 		return cost{}, err
 	}
+	c.transactions = (after - commits) / float64(done)
 	stop.Store(true)
 	var wg sync.WaitGroup
 	errs := make([]error, n)

@@ -149,6 +149,9 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer b.postgres.Stop()
+	if err := b.postgres.Exec(ctx, "postgres", "CREATE EXTENSION pg_stat_statements"); err != nil {
+		return err
+	}
 	if err := measure.Facts(ctx, o.dir, b.postgres); err != nil {
 		return err
 	}

@@ -264,17 +264,17 @@ func idles(ctx context.Context, b *bench) error {
 			return err
 		}
 		m := &meter{b: b, conn: conn, database: s.name}
-		_, before, err := m.read(ctx)
+		before, err := m.ours(ctx)
 		if err != nil {
 			return err
 		}
 		used, since := b.postgres.CPU(), time.Now()
 		time.Sleep(length)
-		_, after, err := m.read(ctx)
+		after, err := m.ours(ctx)
 		if err := errors.Join(err, conn.Close(ctx)); err != nil {
 			return err
 		}
-		each := float64(after-before) / time.Since(since).Seconds() / float64(n)
+		each := (after - before) / time.Since(since).Seconds() / float64(n)
 		if n == 1 {
 			one = append(one, each)
 			cpu = append(cpu, measure.MS(b.postgres.CPU()-used)/time.Since(since).Seconds())

@@ -125,7 +125,9 @@ func (s *space) history(ctx context.Context, n int) error {
 				project, environment, tenant, runbook, batch, created, queue_time, state, node, started, ended, updated)
 			SELECT 'ServerTasks-' || (f.n + i), f.n + i, 'Spaces-1', 'Deploy', 'Deploy Web release 1.2.3 to Production', 'deploy deploy web release 1.2.3 to production',
 				'{"DeploymentId":"Deployments-1"}', NULL, FALSE, 'Projects-' || (i % 40), 'Environments-' || (i % 5), '', '', '', f.ms, f.ms, 'Success', 'n0', f.ms, f.ms, f.ms
-			FROM generate_series(1, $1) i, f`, `SELECT $1::int FROM f`)
+			FROM generate_series(1, $1) i, f`,
+		`INSERT INTO task_tally (space, project, environment, kind, state, slot, n)
+			SELECT 'Spaces-1', 'Projects-' || (i % 40), 'Environments-' || (i % 5), 'Deploy', 'Success', 99, count(*) FROM generate_series(1, $1) i GROUP BY 1, 2, 3`)
 }
 
 // sql runs two statements that know where numbers go on (f.n and f.p), and draws n of each.
@@ -150,11 +152,11 @@ func (s *space) sql(ctx context.Context, n int, more []any, tasks, queue string)
 	if _, err := tx.Exec(ctx, "SELECT setval('number_servertasks', $1), setval('number_place', $2)", number+int64(n), place+int64(n)); err != nil {
 		return err
 	}
+	if _, err := tx.Exec(ctx, "SET LOCAL session_replication_role = replica"); err != nil { // no trigger counts a million rows one by one
+		return err
+	}
 	with := fmt.Sprintf("WITH f (n, p, ms) AS (VALUES (%d::bigint, %d::bigint, %d::bigint)) ", number, place, time.Now().UnixMilli())
 	for _, text := range []string{tasks, queue} {
-		if len(text) < 40 {
-			continue
-		}
 		if _, err := tx.Exec(ctx, with+text, append([]any{n}, more...)...); err != nil {
 			return fmt.Errorf("preload: %w", err)
 		}
