@@ -51,14 +51,18 @@
 //	a running step is not taken up by the next owner     I13
 //	promote takes the newest                             I3
 //
-// Caught by forty seeds, not by twelve:
+// Caught by fifty seeds, not by twelve:
 //
 //	a claim does not compare epoch and state             I5, the trigger
 //	a leader's write does not compare the term           I6
+//	a script not known to have started gets a new ticket I1b
 //
-// Not caught, since another line of defence holds:
+// Not caught by fifty, since another line of defence holds or the moment is too rare:
 //
 //	Stop releases nothing                                handlers give their tasks back themselves; orphans are found
 //	the reaper does not compare the counter              a false alarm more, which fences make harmless
 //	an end is written without its fence                  only a run that ends while it is fenced could show it
+//	agents are not told of an adoption                   tickets are the same, so a late start starts nothing
+//	an adopted script is completed on a Tentacle at once its start would have to be under way for longer than it runs
+//	a claim takes the newest turn first                  the order across turns is not checked here
 package world
