@@ -11,6 +11,9 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
+	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -23,7 +26,7 @@ import (
 func agentCommands() []*cobra.Command {
 	return []*cobra.Command{
 		runCommand(), configureCommand(), registerCommand(false), registerCommand(true), pollServerCommand(),
-		newCertificateCommand(), showThumbprintCommand(), superviseCommand(),
+		newCertificateCommand(), showThumbprintCommand(), superviseCommand(), upgradeCommand(),
 	}
 }
 
@@ -70,6 +73,13 @@ func runCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		program := agent.ProgramIn(dir)
+		if next, err := program.Choose(self, log); err != nil {
+			log.Warn("whether the server sent another program is unknown", "err", err)
+		} else if next != "" {
+			return become(next)
+		}
+		agent.ReapInherited()
 		settings, err := agent.LoadSettings(dir)
 		if err != nil {
 			return err
@@ -82,22 +92,73 @@ func runCommand() *cobra.Command {
 			return err
 		}
 		id, err := agent.LoadIdentity(dir)
-		if err == nil {
-			log.Info("agent", "version", version.String(), "data", dir, "thumbprint", id.Thumbprint)
-			if !settings.Listens() && *listen == "" {
-				systemd.Ready(log)
+		if err != nil {
+			return errors.Join(err, a.Close())
+		}
+		log.Info("agent", "version", version.String(), "data", dir, "thumbprint", id.Thumbprint)
+		ctx, stop := context.WithCancel(cmd.Context())
+		defer stop()
+		ready := func() {
+			systemd.Ready(log)
+			if err := program.Serves(self); err != nil {
+				log.Warn("that this program serves cannot be noted", "err", err)
 			}
-			fed, stop := context.WithCancel(cmd.Context())
-			defer stop()
-			go systemd.Watch(fed, log, func(context.Context) error { return nil })
-			err = a.Serve(cmd.Context(), id, func(at net.Addr) {
-				fmt.Fprintln(cmd.OutOrStdout(), "Listening on", at)
-				systemd.Ready(log)
-			})
+		}
+		if !settings.Listens() && *listen == "" {
+			ready()
+		}
+		var beside sync.WaitGroup
+		beside.Go(func() { systemd.Watch(ctx, log, func(context.Context) error { return nil }) })
+		var replaced bool
+		beside.Go(func() {
+			replaced = program.Replaced(ctx) == nil
+			stop()
+		})
+		err = a.Serve(ctx, id, func(at net.Addr) {
+			fmt.Fprintln(cmd.OutOrStdout(), "Listening on", at)
+			ready()
+		})
+		stop()
+		beside.Wait()
+		if err == nil && replaced && cmd.Context().Err() == nil {
+			log.Info("becoming the program that the server sent; scripts go on")
+			if err := a.Close(); err != nil {
+				return err
+			}
+			return become(program.Path())
 		}
 		systemd.Stopping(log)
 		log.Info("stopping; scripts go on")
 		return errors.Join(err, a.Close())
+	}
+	return cmd
+}
+
+// become makes this process another program with the same arguments.
+func become(program string) error {
+	return fmt.Errorf("become %s: %w", program, syscall.Exec(program, append([]string{program}, os.Args[1:]...), os.Environ()))
+}
+
+func upgradeCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "upgrade", Short: "Have the agent of this machine become the program in a file; servers start it", Args: cobra.NoArgs, Hidden: true,
+	}
+	data := dataFlag(cmd)
+	from := cmd.Flags().String("from", "", "file of the new program; it is moved into place")
+	digest := cmd.Flags().String("sha256", "", "its SHA-256, in hexadecimal")
+	wait := cmd.Flags().Duration("wait", time.Minute, "how long the agent may take for it")
+	_ = cmd.MarkFlagRequired("from")   // the flag exists
+	_ = cmd.MarkFlagRequired("sha256") // the flag exists
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		dir, err := absolute(*data)
+		if err != nil {
+			return err
+		}
+		if err := agent.ProgramIn(dir).Upgrade(cmd.Context(), *from, *digest, *wait); err != nil {
+			return err
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "The agent is %s now.\n", version.String())
+		return nil
 	}
 	return cmd
 }

@@ -15,10 +15,10 @@ import (
 )
 
 // The kinds of task a client may push itself, with POST tasks. What runs them is the engine's.
-var taskKinds = []string{"Health", "Retention", "SynchronizeBuiltInPackageRepositoryIndex"}
+var taskKinds = []string{"Health", "Upgrade", "Retention", "SynchronizeBuiltInPackageRepositoryIndex"}
 
 // described is what a task is called whose client gave it no description.
-var described = map[string]string{"Health": "Health check", "Retention": "Apply retention policies", "SynchronizeBuiltInPackageRepositoryIndex": "Re-index built-in package repository"}
+var described = map[string]string{"Health": "Health check", "Upgrade": "Upgrade agents", "Retention": "Apply retention policies", "SynchronizeBuiltInPackageRepositoryIndex": "Re-index built-in package repository"}
 
 // Tasks lists tasks, how many there are, and how many of each state (rest-api.md 5).
 func (c *Control) Tasks(ctx context.Context, f TaskFilter) (tasks []Task, total int, counts map[string]int, err error) {
@@ -185,7 +185,7 @@ func (c *Control) PushTask(ctx context.Context, space string, n NewTask) (Task, 
 	if push.Description == "" {
 		push.Description = described[push.Kind]
 	}
-	if push.Kind == "Health" {
+	if push.Kind == "Health" || push.Kind == "Upgrade" { // they choose machines alike
 		arguments, err := json.Marshal(n.Arguments)
 		if err != nil {
 			return Task{}, err

@@ -39,6 +39,7 @@ func (e *Engine) Handlers() map[string]cluster.Handler {
 	return map[string]cluster.Handler{
 		"Deploy":       e.handle(e.deploy),
 		KindHealth:     e.handle(e.health),
+		KindUpgrade:    e.handle(e.upgrade),
 		KindRetention:  e.handle(e.retention),
 		KindRepository: e.handle(e.checkRepository),
 	}

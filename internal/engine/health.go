@@ -44,10 +44,37 @@ func (e *Engine) health(ctx context.Context, w *work) (cluster.Outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	var all []checked
-	policies := map[string]machine.Policy{}
+	all, policies, err := w.chosen(ctx, arguments)
+	if err != nil {
+		return nil, err
+	}
+	err = w.store(ctx, "health begin", func(tx *db.Tx) error {
+		return tasklog.Append(ctx, tx, w.fence,
+			tasklog.Entry{Activity: w.task.Id, Change: &tasklog.Change{Name: w.task.Description, Status: tasklog.Running, Summary: true}},
+			tasklog.Line(w.task.Id, tasklog.Info, fmt.Sprintf("Checking %d machines.", len(all))))
+	})
+	if err != nil {
+		return nil, err
+	}
+	bad, err := w.checkAll(ctx, all, policies, how{onlyConnection: arguments.OnlyTestConnection, script: limit, connect: connect})
+	switch {
+	case err != nil && ctx.Err() == nil && !isClosed(w.run.Cancelled()):
+		return nil, err
+	case ctx.Err() != nil:
+		return cluster.Released{}, nil
+	case isClosed(w.run.Cancelled()):
+		return w.end(ctx, cluster.Canceled, "The task was cancelled."), nil
+	case len(bad) > 0:
+		slices.Sort(bad)
+		return w.end(ctx, cluster.Failed, "Not well: "+strings.Join(bad, ", ")+"."), nil
+	}
+	return w.end(ctx, cluster.Success, ""), nil
+}
+
+// chosen lists the machines that arguments mean, without the disabled ones, and all policies.
+func (w *work) chosen(ctx context.Context, arguments control.HealthArguments) (all []checked, policies map[string]machine.Policy, err error) {
 	err = w.DB.Read(ctx, func(tx *db.Tx) error {
-		all = nil
+		all, policies = nil, map[string]machine.Policy{}
 		query := store.Query{Ids: arguments.MachineIds}
 		if w.task.SpaceId != "" {
 			query.Spaces = []string{w.task.SpaceId}
@@ -77,31 +104,7 @@ func (e *Engine) health(ctx context.Context, w *work) (cluster.Outcome, error) {
 		}
 		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	all = slices.DeleteFunc(all, func(c checked) bool { return c.disabled })
-	err = w.store(ctx, "health begin", func(tx *db.Tx) error {
-		return tasklog.Append(ctx, tx, w.fence,
-			tasklog.Entry{Activity: w.task.Id, Change: &tasklog.Change{Name: w.task.Description, Status: tasklog.Running, Summary: true}},
-			tasklog.Line(w.task.Id, tasklog.Info, fmt.Sprintf("Checking %d machines.", len(all))))
-	})
-	if err != nil {
-		return nil, err
-	}
-	bad, err := w.checkAll(ctx, all, policies, how{onlyConnection: arguments.OnlyTestConnection, script: limit, connect: connect})
-	switch {
-	case err != nil && ctx.Err() == nil && !isClosed(w.run.Cancelled()):
-		return nil, err
-	case ctx.Err() != nil:
-		return cluster.Released{}, nil
-	case isClosed(w.run.Cancelled()):
-		return w.end(ctx, cluster.Canceled, "The task was cancelled."), nil
-	case len(bad) > 0:
-		slices.Sort(bad)
-		return w.end(ctx, cluster.Failed, "Not well: "+strings.Join(bad, ", ")+"."), nil
-	}
-	return w.end(ctx, cluster.Success, ""), nil
+	return slices.DeleteFunc(all, func(c checked) bool { return c.disabled }), policies, err
 }
 
 // how says what is asked of a machine, and for how long.

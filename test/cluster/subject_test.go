@@ -65,9 +65,9 @@ echo end >> "$witness"
 `
 
 // newSubject makes an installation with two agents and the project.
-func newSubject(t *testing.T, engine db.Engine) *subject {
+func newSubject(t *testing.T, engine db.Engine, flags ...string) *subject {
 	t.Helper()
-	s := &subject{installation: install(t, engine)}
+	s := &subject{installation: install(t, engine, flags...)}
 	if err := os.MkdirAll(s.path("witness"), 0o700); err != nil {
 		t.Fatal(err)
 	}
