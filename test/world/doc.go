@@ -57,7 +57,8 @@
 //	a leader's write does not compare the term           I6
 //	a script not known to have started gets a new ticket I1b
 //
-// Not caught by fifty, since another line of defence holds or the moment is too rare:
+// Not caught by twelve, nor the two about agents by fifty, since another line of defence holds or the moment is too rare. Tests
+// of internal/cluster and internal/engine look at these:
 //
 //	Stop releases nothing                                handlers give their tasks back themselves; orphans are found
 //	the reaper does not compare the counter              a false alarm more, which fences make harmless
