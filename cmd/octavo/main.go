@@ -58,7 +58,7 @@ func root() *cobra.Command {
 	}
 	server := &cobra.Command{Use: "server", Short: "The server"}
 	server.AddCommand(runCommand())
-	cmd.AddCommand(server, nodeCommand(), adminCommand(), showMasterKeyCommand(), quickstartCommand(), pathCommand(), migrateStorageCommand(), versionCommand(), toolCommand(), superviseCommand())
+	cmd.AddCommand(server, nodeCommand(), adminCommand(), showMasterKeyCommand(), quickstartCommand(), pathCommand(), migrateStorageCommand(), backupCommand(), restoreCommand(), versionCommand(), toolCommand(), superviseCommand())
 	return cmd
 }
 

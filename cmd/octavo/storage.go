@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -10,10 +9,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/octavo/octavo/internal/backup"
 	"github.com/octavo/octavo/internal/config"
 	"github.com/octavo/octavo/internal/db"
 	"github.com/octavo/octavo/internal/fault"
 	"github.com/octavo/octavo/internal/hub"
+	"github.com/octavo/octavo/internal/secret"
 	"github.com/octavo/octavo/internal/storage"
 )
 
@@ -131,18 +132,18 @@ func withStorage(cmd *cobra.Command, settings func() (config.Server, error), do 
 		return err
 	}
 	ctx := cmd.Context()
-	probe, err := existing(ctx, s)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(probe.CheckSchema(ctx), probe.Close()); err != nil {
-		return err
-	}
-	d, ring, err := open(ctx, s)
+	d, err := existing(ctx, s)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
+	if err := backup.CheckSchema(ctx, d); err != nil { // nodes of another version may be at work
+		return err
+	}
+	ring, err := secret.Start(ctx, d, secret.Source{Text: s.MasterKey, File: s.MasterKeyFile})
+	if err != nil {
+		return err
+	}
 	identity, err := hub.Identity(ctx, d, ring)
 	if err != nil {
 		return err
