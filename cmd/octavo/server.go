@@ -167,10 +167,10 @@ func serve(ctx context.Context, s config.Server, log *slog.Logger) error {
 			failed <- err
 		}
 	})
+	systemd.Ready(log)
 	loops.Go(func() {
 		systemd.Watch(background, log, func(asked context.Context) error { return answers(asked, web.Addr()) })
 	})
-	systemd.Ready(log)
 	log.Info("node is up", "node", s.NodeName, "address", "http://"+web.Addr().String(), "agents", comms.Addr().String(), "thumbprint", identity.Thumbprint)
 
 	select {
