@@ -191,9 +191,10 @@ func (h *hints) notify(conn *pgx.Conn) error {
 				}
 				continue
 			}
-			var one string
-			if err := conn.QueryRow(h.ctx, query).Scan(&one); err == nil {
-				topics[one] = ""
+			var one, sent string
+			err := conn.QueryRow(h.ctx, "SELECT y.topic, pg_notify($1, y.topic)::text FROM ("+query+") y (topic)", channel).Scan(&one, &sent)
+			if err == nil {
+				h.wake(one) // it may be this process
 			} else if !errors.Is(err, pgx.ErrNoRows) {
 				return err
 			}

@@ -131,7 +131,7 @@ func (s *space) cycle(ctx context.Context, t *tally, n, k int, length time.Durat
 		}
 		f.nodes = append(f.nodes, node)
 	}
-	time.Sleep(300 * time.Millisecond) // all are under way
+	time.Sleep(1500 * time.Millisecond) // all are under way, and every connection has prepared its statements
 	m, err := s.b.meter(ctx, s.name)
 	if err != nil {
 		return cost{}, err
