@@ -33,11 +33,14 @@ type walk struct {
 	ending   gate                      // held while rows and statuses change
 	wake     chan struct{}
 	ours     sync.Map // attempts that this owner started, by row: nothing of theirs was begun before
+
+	stuckRuns map[string]bool // attempts that wait for a lock of a task that nobody carries out (lock.go); guarded by mu
+	gaveSlot  bool            // the task waits for them without a slot; guarded by mu
 }
 
 // deploy carries a deployment out, or goes on with one (deployments.md 3.9).
 func (e *Engine) deploy(ctx context.Context, w *work) (cluster.Outcome, error) {
-	d := &walk{work: w, statuses: map[string]tasklog.Status{}, wake: make(chan struct{}, 1), ending: make(gate, 1)}
+	d := &walk{work: w, statuses: map[string]tasklog.Status{}, stuckRuns: map[string]bool{}, wake: make(chan struct{}, 1), ending: make(gate, 1)}
 	if err := d.begin(ctx); err != nil {
 		return nil, err
 	}
@@ -202,6 +205,9 @@ func (d *walk) walk(ctx context.Context) (end *deployment.End, wait *cluster.Wai
 			return nil, &cluster.Waiting{KeepTurn: decision.Blocks}, nil
 		case decision.Paused:
 			return nil, nil, fmt.Errorf("the plan of %s waits for a person whom nobody has asked", d.task.Id)
+		case !facts.Cancelled && decision.Wake.IsZero() && d.givesSlot():
+			d.say(ctx, d.task.Id, tasklog.Info, "Those whose locks this task waits for have no node just now; until one takes them up it leaves its slot to others.")
+			return nil, &cluster.Waiting{KeepTurn: true}, nil
 		}
 		var due <-chan time.Time
 		if !decision.Wake.IsZero() {

@@ -462,3 +462,45 @@ func TestFollow(t *testing.T) {
 		}
 	})
 }
+
+// The task of a node that is gone is taken up even if all slots are taken by tasks that wait for its locks: they leave
+// theirs to it, keep their place, and go on afterwards (P11).
+func TestWhoWaitsForAnOrphanedLockLeavesItsSlot(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		other := w.call("POST", "/api/environments", m{"Name": "Other"}).text("Id")
+		lifecycle := w.call("GET", "/api/lifecycles", nil).text("Items.0.Id")
+		w.call("PUT", "/api/lifecycles/"+lifecycle, m{"Id": lifecycle, "Name": "Default Lifecycle", "Phases": []any{m{"Name": "Any", "OptionalDeploymentTargets": []any{w.environment, other}}}})
+		_, home := w.target("web1", m{"EnvironmentIds": []any{w.environment, other}})
+		w.save(step("One", "web", bash(`cd "`+home+`"; echo in >> witness; while [ ! -e go ]; do sleep 0.05; done; echo out >> witness`, nil), nil))
+		version := w.release(nil)
+		w.start("n2")
+		for _, node := range []string{"n1", "n2"} {
+			w.call("PUT", "/api/octopusservernodes/OctopusServerNodes-"+node, m{"MaxConcurrentTasks": 1})
+		}
+		first, firstDeployment := w.push(version, nil)
+		w.until("the first script runs", func() (bool, string) {
+			_, err := os.Stat(filepath.Join(home, "witness"))
+			return err == nil, fmt.Sprint(err)
+		})
+		second, secondDeployment := w.push(version, m{"EnvironmentNames": []any{"Other"}})
+		w.until("the second waits", func() (bool, string) {
+			log := w.log(second)
+			return strings.Contains(log, "Waiting for web1, which "+first), log
+		})
+		owner := strings.TrimPrefix(w.call("GET", "/api/tasks/"+first+"/details", nil).text("Runs.0.ServerNode"), "OctopusServerNodes-")
+		node := w.nodes[owner]
+		delete(w.nodes, owner)
+		must(t, node.Stop(t.Context()))
+		w.until("the first goes on", func() (bool, string) {
+			log := w.log(first)
+			return strings.Contains(log, "goes on with this task"), log + w.log(second)
+		})
+		w.file(home, "go")
+		w.ended(first, firstDeployment).want(t, "Success")
+		w.ended(second, secondDeployment).want(t, "Success", "leaves its slot")
+		witness, err := os.ReadFile(filepath.Join(home, "witness"))
+		if got := string(witness); err != nil || got != "in\nout\nin\nout\n" {
+			t.Errorf("the scripts overlapped: %q, %v", got, err)
+		}
+	})
+}

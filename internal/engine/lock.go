@@ -9,8 +9,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/octavo/octavo/internal/cluster"
 	"github.com/octavo/octavo/internal/db"
+	"github.com/octavo/octavo/internal/deployment"
 	"github.com/octavo/octavo/internal/engine/tasklog"
+	"github.com/octavo/octavo/internal/fault"
 )
 
 // PropLocks is the action property that names locks to hold while the action runs, separated by commas. One with
@@ -50,7 +53,11 @@ func namedLocks(space, text string) (locks []lock) {
 // lock takes an attempt's locks, one after the other in one order for all, so that nobody waits in a circle. Who asked
 // first is first. They are held until the attempt's end is stored (unlock): a dead node lets go of nothing, since its
 // scripts run on.
-func (w *work) lock(ctx context.Context, run, activity string, locks []lock) error {
+//
+// So the task of a dead node has to be taken up by another one before those behind it can go on. If these kept all slots
+// there would be none for it. A task of which all that runs waits for locks of tasks that nobody carries out gives its slot
+// away (walk), keeps its place with every lock, and is resumed when it has one.
+func (w *walk) lock(ctx context.Context, run, activity string, locks []lock) error {
 	slices.SortFunc(locks, func(a, b lock) int {
 		if c := strings.Compare(b.name, a.name); c != 0 { // targets, which have no name, come last
 			return c
@@ -62,14 +69,59 @@ func (w *work) lock(ctx context.Context, run, activity string, locks []lock) err
 			return err
 		}
 	}
+	if !w.stays(run) { // the slot is given away this moment; the next owner begins where we are
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
 	return nil
 }
 
+// orphanPatience is how long a lock's holder may be without an owner before those who wait for it give their slots away.
+const orphanPatience = 5 * time.Second
+
+// stuck notes that an attempt waits for a task that nobody carries out.
+func (w *walk) stuck(run string) {
+	w.mu.Lock()
+	w.stuckRuns[run] = true
+	w.mu.Unlock()
+	select {
+	case w.wake <- struct{}{}:
+	default: // the walker is told already
+	}
+}
+
+// stays notes that an attempt goes on, unless the slot was given away before.
+func (w *walk) stays(run string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.gaveSlot {
+		delete(w.stuckRuns, run)
+	}
+	return !w.gaveSlot
+}
+
+// givesSlot tells whether all that runs is stuck; from then on nothing of it goes on here.
+func (w *walk) givesSlot() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.stuckRuns) == 0 {
+		return false
+	}
+	for _, r := range w.runs {
+		if r.State == deployment.Running && !w.stuckRuns[runID(r)] {
+			return false
+		}
+	}
+	w.gaveSlot = true
+	return true
+}
+
 // wait queues up for one lock and returns when it is held.
-func (w *work) wait(ctx context.Context, run, activity string, l lock) error {
+func (w *walk) wait(ctx context.Context, run, activity string, l lock) error {
 	freed, stop := w.DB.Listen(l.topic())
 	defer stop()
 	holder, told := "", ""
+	var orphan time.Time // since when nobody carries the holder out
 	err := w.store(ctx, "lock", func(tx *db.Tx) (err error) {
 		if err := l.ask(ctx, tx, w.task.Id, run); err != nil {
 			return err
@@ -81,6 +133,7 @@ func (w *work) wait(ctx context.Context, run, activity string, l lock) error {
 		if holder != told {
 			told = holder
 			w.say(ctx, activity, tasklog.Wait, "Waiting for %s, which %s holds.", l.shown, w.describe(ctx, holder))
+			orphan = time.Time{}
 		}
 		select {
 		case <-ctx.Done():
@@ -90,10 +143,32 @@ func (w *work) wait(ctx context.Context, run, activity string, l lock) error {
 		case <-freed:
 		case <-time.After(lockPoll):
 		}
+		var carried bool
 		err = w.DB.Read(ctx, func(tx *db.Tx) (err error) {
-			holder, err = l.before(ctx, tx, w.task.Id, run)
+			if holder, err = l.before(ctx, tx, w.task.Id, run); err != nil || holder == "" || holder == w.task.Id {
+				carried = holder == "" // of two attempts of ours, what the first one does counts
+				return err
+			}
+			t, err := cluster.Get(ctx, tx, holder)
+			carried = t.State == cluster.StateRunning || t.State.Ended() || fault.KindOf(err) == fault.NotFound // unlockEnded frees the latter's
+			if fault.KindOf(err) == fault.NotFound {
+				return nil
+			}
 			return err
 		})
+		switch {
+		case err != nil:
+		case carried:
+			orphan = time.Time{}
+			if !w.stays(run) {
+				<-ctx.Done()
+				return context.Cause(ctx)
+			}
+		case orphan.IsZero():
+			orphan = time.Now()
+		case time.Since(orphan) >= orphanPatience:
+			w.stuck(run)
+		}
 	}
 	return err
 }
@@ -147,30 +222,68 @@ func unlock(ctx context.Context, tx *db.Tx, task, run string) error {
 	if err != nil {
 		return fmt.Errorf("unlock: %w", err)
 	}
-	return freed(tx, rows)
+	locks, err := freed(tx, rows)
+	if err != nil {
+		return err
+	}
+	for _, l := range locks {
+		if err := resumeUnlocked(ctx, tx, " AND r.scope = $1 AND r.name = $2", l.scope, l.name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// unlockEnded lets go of what tasks left that have ended.
+// resumeUnlocked resumes the tasks that gave their slot away, once an attempt of theirs has all its locks. which narrows
+// down the rows of run_lock r to look at.
+func resumeUnlocked(ctx context.Context, tx *db.Tx, which string, args ...any) error {
+	tasks, err := texts(ctx, tx, `SELECT DISTINCT r.task FROM run_lock r WHERE NOT EXISTS (SELECT 1 FROM run_lock me
+		JOIN run_lock o ON o.scope = me.scope AND o.name = me.name AND o.seq < me.seq AND NOT (o.shared AND me.shared)
+		WHERE me.task = r.task AND me.run = r.run)`+which+` ORDER BY 1`, args...)
+	if err != nil {
+		return fmt.Errorf("find who has a lock now: %w", err)
+	}
+	for _, task := range tasks {
+		t, err := cluster.Get(ctx, tx, task)
+		if fault.KindOf(err) == fault.NotFound {
+			continue
+		}
+		if err == nil && t.State == cluster.StateWaiting {
+			err = cluster.Resume(ctx, tx, task)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unlockEnded lets go of what tasks left that have ended, and resumes whom an unlock missed that came while he gave his
+// slot away.
 func (e *Engine) unlockEnded(ctx context.Context) error {
 	return e.DB.InTx(ctx, func(tx *db.Tx) error {
 		rows, err := tx.QueryContext(ctx, `DELETE FROM run_lock WHERE NOT EXISTS (SELECT 1 FROM task t WHERE t.id = run_lock.task AND t.state = 'live') RETURNING scope, name`)
 		if err != nil {
 			return err
 		}
-		return freed(tx, rows)
+		if _, err := freed(tx, rows); err != nil {
+			return err
+		}
+		return resumeUnlocked(ctx, tx, "")
 	})
 }
 
-func freed(tx *db.Tx, rows *sql.Rows) error {
+func freed(tx *db.Tx, rows *sql.Rows) (locks []lock, err error) {
 	defer rows.Close()
 	for rows.Next() {
 		var l lock
 		if err := rows.Scan(&l.scope, &l.name); err != nil {
-			return err
+			return nil, err
 		}
 		tx.Hint(l.topic())
+		locks = append(locks, l)
 	}
-	return rows.Err()
+	return locks, rows.Err()
 }
 
 // describe names a task for people.
