@@ -134,6 +134,7 @@ func TestEveryReadFitsTheDocument(t *testing.T) {
 		c.post("/api/proxies", m{"Name": "p", "Host": "proxy", "Port": 8080})
 		c.put("/api/interruptions/"+c.ask(task, deployment.ManualIntervention)+"/responsible", "null")
 		startNode(c)
+		c.bringAgent("a program")
 		ids := map[string]string{
 			"spaces": "Spaces-1", "teams": "teams-administrators", "environments": w.dev, "projectgroups": "ProjectGroups-1", "lifecycles": "Lifecycles-1", "projects": w.project, "deploymentprocesses": w.process,
 			"variables": w.variables, "channels": "Channels-1", "feeds": "feeds-builtin", "accounts": "Accounts-1", "machines": "Machines-1", "workers": "Workers-1", "workerpools": pool,
@@ -147,7 +148,7 @@ func TestEveryReadFitsTheDocument(t *testing.T) {
 			if p.item.Get == nil {
 				continue
 			}
-			path := strings.NewReplacer("{spaceId}", "Spaces-1", "{version}", "0.0.1", "{name}", "GetAllSpacesRequest", "{key}", key).Replace(p.path)
+			path := strings.NewReplacer("{spaceId}", "Spaces-1", "{platform}", platform, "{version}", "0.0.1", "{name}", "GetAllSpacesRequest", "{key}", key).Replace(p.path)
 			rest := strings.TrimPrefix(strings.TrimPrefix(path, "/api"), "/Spaces-1")
 			path = strings.Replace(path, "{id}", ids[strings.Split(strings.Trim(rest, "/"), "/")[0]], 1)
 			for end, query := range queries {
@@ -180,7 +181,8 @@ func TestEveryRouteWantsAPermission(t *testing.T) {
 		nobody.key = ""
 		open := map[string]bool{
 			"GET /api": true, "GET /.well-known/openid-configuration": true, "POST /api/token/v1": true, "GET /api/octopusservernodes/ping": true, "GET /api/serverstatus/health": true, "GET /api/serverstatus/hosted/internal": true,
-			"GET /livez": true, "GET /readyz": true,
+			"GET /livez": true, "GET /readyz": true, "GET /agent/install.sh": true, "GET /agent/octavo-agent.service": true,
+			"GET /agent/{platform}/octavo-agent": true, "GET /agent/{platform}/octavo-agent.sha256": true,
 		}
 		for _, p := range c.document.paths {
 			for method, op := range p.item.Operations() {

@@ -69,7 +69,7 @@ func (a *API) taskRoutes() []route {
 			return c.control.PushTask(c.ctx, where, in.task())
 		}),
 		get(mixed, "/tasks/tasktypes", access.TaskView, "", func(c *call) ([]TaskType, error) {
-			return []TaskType{{"Deploy", "Deploy"}, {"Health", "Check health"}}, nil
+			return []TaskType{{"Deploy", "Deploy"}, {"Health", "Check health"}, {"Upgrade", "Upgrade agents"}}, nil
 		}),
 		get(mixed, "/tasks/{id}", access.TaskView, "", one(func(c *call, space, id string) (control.Task, error) { return c.control.Task(c.ctx, space, id) })),
 		get(mixed, "/tasks/{id}/details", access.TaskView, "verbose tail ranges", (*call).taskDetails),
