@@ -29,6 +29,12 @@
 //
 // A cancel withdraws what is asked ("withdraw"); so does any other end of the task (control.TaskEnded).
 //
+// # Locks
+//
+// An attempt that needs a target, or a lock by name, queues up in run_lock, and holds it when no earlier row conflicts. A row
+// stays until the attempt's end is stored, so a task whose node died keeps its locks until another node goes on with it. If
+// all that runs of a task waits for such a task it is Waiting, without a slot, until an unlock gives it a lock (lock.go).
+//
 // # Scripts
 //
 //	script_run.state   planned --sent--> started --status Complete, all stored--> ended --CompleteScript--> completed
