@@ -42,11 +42,12 @@ type Timing struct {
 	Relook   time.Duration // the same while there is trouble
 	Patience time.Duration // a look that takes longer hangs
 	Follow   time.Duration // between two looks at the table of places
-	Stale    time.Duration // a write reads the table first when it was not read for so long; below cluster.Timing.Dead
+	Stale    time.Duration // a write reads the table first when it was not read for so long; below Dead
+	Dead     time.Duration // a node whose beats stand still for so long is not waited for
 }
 
 // DefaultTiming is for production.
-var DefaultTiming = Timing{Look: 15 * time.Second, Relook: 2 * time.Second, Patience: 10 * time.Second, Follow: 5 * time.Second, Stale: 12 * time.Second}
+var DefaultTiming = Timing{Look: 15 * time.Second, Relook: 2 * time.Second, Patience: 10 * time.Second, Follow: 5 * time.Second, Stale: 12 * time.Second, Dead: 15 * time.Second}
 
 // Live is the blob store of a running process: it follows the places, and watches them (doc.go).
 type Live struct {

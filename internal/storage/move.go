@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -144,12 +145,8 @@ func (m Mover) Put(ctx context.Context, to string) error {
 		m.Say("It is " + to + " already.")
 		return errors.Join(blob.Belongs(ctx, b, m.Cluster, false), makeFolders(to))
 	}
-	var up []string
-	if err := m.DB.Read(ctx, func(tx *db.Tx) (err error) { up, err = behind(ctx, tx, 1<<62); return err }); err != nil {
+	if err := m.stopped(ctx, to); err != nil {
 		return err
-	}
-	if len(up) > 0 {
-		return fault.Conflictf("Nodes are running: %s. Stop them first, or move the content while they run with: octavo migrate-storage --to %s", strings.Join(up, ", "), to)
 	}
 	// Everything that can be seen where it is must be there.
 	old, err := Open(ctx, m.Config, false)
@@ -259,29 +256,66 @@ func (m Mover) step(ctx context.Context, kind string, at *Place) error {
 	return m.followed(ctx)
 }
 
+// stopped refuses while a node runs.
+func (m Mover) stopped(ctx context.Context, to string) error {
+	p := pulse{dead: m.dead()}
+	for told := false; ; told = true {
+		var up []late
+		if err := m.DB.Read(ctx, func(tx *db.Tx) (err error) { up, err = behind(ctx, tx, math.MaxInt64); return err }); err != nil {
+			return err
+		}
+		maybe, sure := p.look(up)
+		switch {
+		case len(sure) > 0:
+			return fault.Conflictf("Nodes are running: %s. Stop them first, or move the content while they run with: octavo migrate-storage --to %s", names(sure), to)
+		case len(maybe) == 0:
+			return nil
+		case !told:
+			m.Say("Looking whether these nodes still run: " + names(maybe))
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+func (m Mover) dead() time.Duration {
+	if m.Timing.Dead > 0 {
+		return m.Timing.Dead
+	}
+	return DefaultTiming.Dead
+}
+
 // followed waits until every node that is up acts upon the places as they are.
 func (m Mover) followed(ctx context.Context) error {
 	told := time.Now()
+	p := pulse{dead: m.dead()}
 	for {
-		var late []string
+		var behindUs []late
 		err := m.DB.Read(ctx, func(tx *db.Tx) error {
 			all, err := ReadPlaces(ctx, tx)
 			if err != nil {
 				return err
 			}
-			late, err = behind(ctx, tx, all.Version)
+			behindUs, err = behind(ctx, tx, all.Version)
 			return err
 		})
-		if err != nil || len(late) == 0 {
+		if err != nil {
 			return err
+		}
+		behindUs, _ = p.look(behindUs)
+		if len(behindUs) == 0 {
+			return nil
 		}
 		if time.Since(told) > 15*time.Second {
 			told = time.Now()
-			m.Say("Waiting until these nodes follow: " + strings.Join(late, ", "))
+			m.Say("Waiting until these nodes follow: " + names(behindUs))
 		}
 		select {
 		case <-ctx.Done():
-			return fault.Because(fault.Busyf("These nodes do not follow yet: %s. Run the same command again to go on.", strings.Join(late, ", ")), context.Cause(ctx))
+			return fault.Because(fault.Busyf("These nodes do not follow yet: %s. Run the same command again to go on.", names(behindUs)), context.Cause(ctx))
 		case <-time.After(200 * time.Millisecond):
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/octavo/octavo/internal/cluster"
 	"github.com/octavo/octavo/internal/db"
@@ -94,8 +95,22 @@ func follow(ctx context.Context, tx *db.Tx, node string, version int64) error {
 	return err
 }
 
-// behind names the nodes that are up and do not act upon a version yet, each with its trouble if it has one.
-func behind(ctx context.Context, tx *db.Tx, version int64) (names []string, err error) {
+// late is a node that is up, as far as its row says, and does not act upon a version yet.
+type late struct {
+	name    string
+	trouble string
+	seen    time.Time // stands still when it is dead
+}
+
+func (l late) String() string {
+	if l.trouble != "" {
+		return l.name + " (" + l.trouble + ")"
+	}
+	return l.name
+}
+
+// behind lists the nodes that are up and do not act upon a version yet.
+func behind(ctx context.Context, tx *db.Tx, version int64) (list []late, err error) {
 	nodes, err := cluster.Nodes(ctx, tx)
 	if err != nil {
 		return nil, err
@@ -109,14 +124,52 @@ func behind(ctx context.Context, tx *db.Tx, version int64) (names []string, err 
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return nil, err
 		}
-		if at >= version {
+		if at < version {
+			list = append(list, late{n.Name, n.Trouble, n.LastSeen})
+		}
+	}
+	return list, nil
+}
+
+// pulse tells which nodes still beat: one whose row has stood still for long, while we looked, is dead, also if no other node is there
+// to say so.
+type pulse struct {
+	dead  time.Duration
+	first map[string]beat
+}
+
+type beat struct {
+	seen  time.Time // as its row says
+	since time.Time // on our own clock
+	moved bool
+}
+
+// look takes what a read gave and leaves the nodes that may be alive; sure are those that beat while we looked.
+func (p *pulse) look(list []late) (maybe, sure []late) {
+	if p.first == nil {
+		p.first = map[string]beat{}
+	}
+	for _, l := range list {
+		b, known := p.first[l.name]
+		if !known || !b.seen.Equal(l.seen) {
+			b = beat{seen: l.seen, since: time.Now(), moved: known}
+			p.first[l.name] = b
+		}
+		if time.Since(b.since) >= p.dead {
 			continue
 		}
-		name := n.Name
-		if n.Trouble != "" {
-			name += " (" + n.Trouble + ")"
+		maybe = append(maybe, l)
+		if b.moved {
+			sure = append(sure, l)
 		}
-		names = append(names, name)
 	}
-	return names, nil
+	return maybe, sure
+}
+
+func names(list []late) string {
+	var out []string
+	for _, l := range list {
+		out = append(out, l.String())
+	}
+	return strings.Join(out, ", ")
 }

@@ -33,7 +33,7 @@ const ours = "the cluster"
 
 var (
 	never = blob.Options{LowBytes: -1, LowPercent: -1}
-	fast  = Timing{Look: 20 * time.Millisecond, Relook: 10 * time.Millisecond, Patience: 500 * time.Millisecond, Follow: 20 * time.Millisecond, Stale: 10 * time.Second}
+	fast  = Timing{Look: 20 * time.Millisecond, Relook: 10 * time.Millisecond, Patience: 500 * time.Millisecond, Follow: 20 * time.Millisecond, Stale: 10 * time.Second, Dead: time.Minute}
 )
 
 func conf(t *testing.T, d *db.DB, own, node string) Config {
@@ -321,6 +321,7 @@ func TestPutRow79Row81Row82(t *testing.T) {
 	}
 	defer l.Close()
 	put(t, l, "logs/1", "log")
+	c.Timing.Dead = 2 * time.Second
 	m := mover(c, nil)
 	if err := m.Put(t.Context(), other); fault.KindOf(err) != fault.Conflict || !strings.Contains(err.Error(), "logs/1") || !strings.Contains(err.Error(), "migrate-storage") {
 		t.Fatalf("content is missing there: %v", err)
@@ -350,8 +351,25 @@ func TestPutRow79Row81Row82(t *testing.T) {
 		t.Errorf("read %q", got)
 	}
 	exec(t, d, `INSERT INTO node (name, machine, epoch, state, cap, draining, version, address, labels, registered) VALUES ('web', '', 1, 'up', 1, false, '', '', '[]', 0)`)
+	exec(t, d, "INSERT INTO node_beat (node, epoch, beats, seen) VALUES ('web', 1, 1, 1)")
+	beating, stop := context.WithCancel(t.Context())
+	var beats sync.WaitGroup
+	beats.Go(func() {
+		for beating.Err() == nil {
+			exec(t, d, "UPDATE node_beat SET beats = beats + 1, seen = seen + 1")
+			select {
+			case <-beating.Done():
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+	})
 	if err := m.Put(t.Context(), main); fault.KindOf(err) != fault.Conflict || !strings.Contains(err.Error(), "web") {
 		t.Errorf("while a node runs: %v", err)
+	}
+	stop()
+	beats.Wait()
+	if err := m.Put(t.Context(), main); err != nil { // it was killed, and there is no other node to say so
+		t.Errorf("after the only node was killed: %v", err)
 	}
 	foreign := t.TempDir()
 	if err := os.WriteFile(filepath.Join(foreign, blob.Marker), []byte("somebody else\n"), 0o600); err != nil {
