@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs the Octavo agent on this machine from a server, and registers it there:
 #
-#   curl -fsSL https://octavo.example.com/agent/install.sh | sudo OCTAVO_API_KEY=API-... bash -s -- \
+#   export OCTAVO_API_KEY=API-...
+#   curl -fsSL https://octavo.example.com/agent/install.sh | sudo --preserve-env=OCTAVO_API_KEY bash -s -- \
 #       --server https://octavo.example.com --environment Production --role web
 #
 # Without --environment, --role and --worker-pool it only installs the program, or upgrades it: scripts that run go on.

@@ -27,6 +27,7 @@
 //	<data>/Fences/<task>.json    the highest (incarnation, claim) seen for a task, kept 30 days
 //	<data>/Files/                packages; other uploads with a relative path land under <data> too
 //	<data>/Streams/              contents of calls while they run
+//	<data>/Program/              a newer program that the server sent; program.go
 //
 // # States of a run
 //

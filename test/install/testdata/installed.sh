@@ -26,16 +26,14 @@ cd /packages
 export DEBIAN_FRONTEND=noninteractive
 quiet() { "$@" >/tmp/said 2>&1 || { cat /tmp/said; fail "$*"; }; }
 
-quiet dpkg -i octavo_*.deb octavo-agent_*.deb
+quiet dpkg -i octavo_*.deb
 [ "$(octavo version)" = "octavo 1.2.3-rc.1" ] || fail "version $(octavo version)"
-[ "$(octavo-agent version)" = 1.2.3-rc.1 ] || fail "agent version"
 [ "$(/usr/lib/octavo/tools/linux-amd64/octavo-agent version)" = 1.2.3-rc.1 ] || fail "the agent for others"
 [ -x /usr/lib/octavo/tools/linux-arm64/octavo-agent ] || fail "the agent for arm64"
 [ "$(stat -c %U:%a /var/lib/octavo)" = octavo:700 ] || fail "state $(stat -c %U:%a /var/lib/octavo)"
 [ "$(stat -c %U:%G:%a /etc/octavo/octavo.yaml)" = root:octavo:640 ] || fail "settings"
-[ "$(stat -c %U:%a /var/lib/octavo-agent)" = octavo-agent:700 ] || fail "state of the agent"
 [ -L /etc/systemd/system/multi-user.target.wants/octavo.service ] || fail "the unit is not enabled"
-systemd-analyze verify --man=no octavo.service octavo-agent.service 2>&1 | grep -i octavo && fail "the units"
+systemd-analyze verify --man=no octavo.service 2>&1 | grep -i octavo && fail "the unit"
 
 # The unit's command with the shipped settings, as its user.
 serve() {
@@ -53,9 +51,45 @@ serve
 runuser -u octavo -- octavo admin --config /etc/octavo/octavo.yaml --api-key API-PACKAGETEST0123456789 >/dev/null
 curl -fsS -H 'X-Octopus-ApiKey: API-PACKAGETEST0123456789' http://127.0.0.1:8080/api/users/me | grep -q '"Username":"admin"' || fail "the administrator"
 
-# An agent from that server, with the one line.
-curl -fsSL http://127.0.0.1:8080/agent/install.sh | bash -s -- --server http://127.0.0.1:8080 --no-service --bin /opt/agent --data /opt/agent/data >/dev/null
-[ "$(/opt/agent/octavo-agent version)" = 1.2.3-rc.1 ] || fail "the downloaded agent"
+# A machine with systemd becomes a target with the one line. No systemd runs in here, so its part is played: it looks at the
+# unit and starts the unit's command as the unit's user.
+cat >/usr/local/bin/systemctl <<'SYSTEMCTL'
+#!/bin/sh
+unit=/etc/systemd/system/octavo-agent.service
+case "$*" in
+daemon-reload | "enable --quiet octavo-agent.service") ;;
+"restart octavo-agent.service")
+	systemd-analyze verify --man=no $unit 2>&1 | grep octavo-agent && exit 1
+	setsid runuser -u "$(sed -n 's/^User=//p' $unit)" -- $(sed -n 's/^ExecStart=//p' $unit) </dev/null >/tmp/agent.log 2>&1 &
+	;;
+*) echo "systemctl $*?" >&2; exit 1 ;;
+esac
+SYSTEMCTL
+chmod +x /usr/local/bin/systemctl
+mkdir -p /run/systemd/system
+api() { curl -fsS -H 'X-Octopus-ApiKey: API-PACKAGETEST0123456789' "$@"; }
+api -d '{"Name":"Test"}' http://127.0.0.1:8080/api/environments >/dev/null
+curl -fsSL http://127.0.0.1:8080/agent/install.sh | OCTAVO_API_KEY=API-PACKAGETEST0123456789 bash -s -- \
+	--server http://127.0.0.1:8080 --environment Test --role web --name here --public-hostname 127.0.0.1 >/tmp/said 2>&1 || { cat /tmp/said; fail "the installer"; }
+[ "$(octavo-agent version)" = 1.2.3-rc.1 ] || fail "the downloaded agent"
+[ "$(stat -c %U:%a /var/lib/octavo-agent)" = octavo-agent:700 ] || fail "data of the agent"
+for try in $(seq 60); do
+	api http://127.0.0.1:8080/api/machines/all | grep -qE '"HealthStatus":"(Healthy|HasWarnings)"' && break
+	[ "$try" != 60 ] || { cat /tmp/agent.log; api http://127.0.0.1:8080/api/machines/all; fail "the new target is not well"; }
+	sleep 0.5
+done
+[ "$(stat -c %U "/proc/$(pgrep -n -u octavo-agent octavo-agent)")" = octavo-agent ] || fail "the agent is somebody else"
+kill -TERM "$(pgrep -n -u octavo-agent octavo-agent)"
+rm -rf /run/systemd/system /usr/local/bin/systemctl /usr/local/bin/octavo-agent /etc/systemd/system/octavo-agent.service /var/lib/octavo-agent
+
+quiet dpkg -i octavo-agent_*.deb
+[ "$(octavo-agent version)" = 1.2.3-rc.1 ] || fail "agent version"
+[ "$(stat -c %U:%a /var/lib/octavo-agent)" = octavo-agent:700 ] || fail "state of the agent"
+systemd-analyze verify --man=no octavo-agent.service 2>&1 | grep -i octavo && fail "the agent's unit"
+mkdir -p /run/systemd/system
+curl -fsSL http://127.0.0.1:8080/agent/install.sh | bash -s -- --server http://127.0.0.1:8080 >/tmp/said 2>&1 && fail "the installer beside the package"
+grep -q 'the package octavo-agent is installed' /tmp/said || { cat /tmp/said; fail "why not"; }
+rm -rf /run/systemd/system
 
 kill -TERM "$(pgrep -n -u octavo octavo)"
 wait $server || { cat /tmp/octavo.log; fail "SIGTERM did not end it well"; }
