@@ -17,13 +17,13 @@
 //
 // Deletes go to both. Each step waits until every node that is up acts upon it and has no write of an earlier one under way
 // (blob_follower), so no node ever reads from a place that lacks what another one wrote. A node that has not read the table for
-// 12 s does so before it writes, and a node that is silent for longer is dead and not waited for. Every step may be repeated:
+// 12 s does so before it writes, and a node that is silent for 15 s is dead and not waited for. Every step may be repeated:
 // who moves content may be killed at any time and starts again where it was.
 //
 // # Watching
 //
 // Every 15 s each place is looked at: is it the cluster's own (blob.Belongs), can it be written, has it room? When not, the node
 // takes no tasks and says why, and what asks for content gets that reason at once (reliability-and-security.md M17, I17). A place
-// that does not answer at all, such as a share whose server is gone, is seen after 10 s: whoever waits for it is let go, and only
+// that does not answer at all, such as a share whose server is gone, is seen after 20 s: whoever waits for it is let go, and only
 // goroutines stay behind that end when it is back. It heals by itself.
 package storage

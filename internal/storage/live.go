@@ -47,7 +47,7 @@ type Timing struct {
 }
 
 // DefaultTiming is for production.
-var DefaultTiming = Timing{Look: 15 * time.Second, Relook: 2 * time.Second, Patience: 10 * time.Second, Follow: 5 * time.Second, Stale: 12 * time.Second, Dead: 15 * time.Second}
+var DefaultTiming = Timing{Look: 15 * time.Second, Relook: 2 * time.Second, Patience: 20 * time.Second, Follow: 5 * time.Second, Stale: 12 * time.Second, Dead: 15 * time.Second}
 
 // Live is the blob store of a running process: it follows the places, and watches them (doc.go).
 type Live struct {

@@ -33,7 +33,7 @@ const ours = "the cluster"
 
 var (
 	never = blob.Options{LowBytes: -1, LowPercent: -1}
-	fast  = Timing{Look: 20 * time.Millisecond, Relook: 10 * time.Millisecond, Patience: 500 * time.Millisecond, Follow: 20 * time.Millisecond, Stale: 10 * time.Second, Dead: time.Minute}
+	fast  = Timing{Look: 50 * time.Millisecond, Relook: 20 * time.Millisecond, Patience: 30 * time.Second, Follow: 20 * time.Millisecond, Stale: 10 * time.Second, Dead: time.Minute}
 )
 
 func conf(t *testing.T, d *db.DB, own, node string) Config {
@@ -156,7 +156,10 @@ func TestMoveWhileNodesWorkRow94Row95(t *testing.T) {
 			writers.Go(func() {
 				for k := 0; ctx.Err() == nil; k++ {
 					key := fmt.Sprintf("packages/%d-%d", i, k)
-					put(t, pair[0], key, key)
+					if _, _, err := pair[0].Put(t.Context(), key, strings.NewReader(key)); err != nil {
+						t.Errorf("put %s: %v", key, err)
+						return
+					}
 					if got := get(pair[1], key); got != key {
 						wrong.Add(1)
 						t.Errorf("the other node reads %q of %s", got, key)
@@ -470,6 +473,7 @@ func (s *stuck) Try(ctx context.Context) error { s.wait(); return s.Store.Try(ct
 func TestShareHangsRow84(t *testing.T) {
 	d := dbtest.New(t, db.SQLite)
 	c := conf(t, d, t.TempDir(), "a")
+	c.Timing.Patience = 2 * time.Second
 	s := &stuck{}
 	c.open = func(ctx context.Context, location string) (blob.Store, error) {
 		f, err := blob.OpenFolder(ctx, location, never)
