@@ -145,6 +145,9 @@ var errPanicked = errors.New("panic")
 
 // ours tells trouble of the server (its database, its disk) from what an agent or a script did, and from what a person can mend.
 func ours(err error) bool {
+	if err == nil {
+		return false
+	}
 	if errors.Is(err, errInterrupted) || errors.Is(err, errCancelled) || errors.Is(err, errOverdue) || hub.Unreachable(err) || hub.Answered(err) {
 		return false
 	}

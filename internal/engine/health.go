@@ -164,9 +164,12 @@ func (w *work) check(ctx context.Context, c checked, policy machine.Policy, h ho
 	}); err != nil {
 		return "", err
 	}
-	status, summary, facts := w.ask(ctx, c, policy, h, activity)
+	status, summary, facts, err := w.ask(ctx, c, policy, h, activity)
 	if ctx.Err() != nil || isClosed(w.run.Cancelled()) {
 		return "", errCancelled // what was found then says nothing about the machine
+	}
+	if err != nil {
+		return "", err
 	}
 	if status == busy {
 		return busy, w.store(ctx, "check left out", func(tx *db.Tx) error {
@@ -306,24 +309,28 @@ func (w *work) free(ctx context.Context, machineID string, patience time.Duratio
 	}
 }
 
-// ask connects and, if the policy says so, runs the script.
-func (w *work) ask(ctx context.Context, c checked, policy machine.Policy, h how, activity string) (status, summary string, facts map[string]string) {
+// ask connects and, if the policy says so, runs the script. err is trouble of our own, which says nothing about the machine:
+// the task is let go and repeated. A machine called unavailable for it could be deleted in the end (M2).
+func (w *work) ask(ctx context.Context, c checked, policy machine.Policy, h how, activity string) (status, summary string, facts map[string]string, err error) {
 	trust, err := w.Hub.Agent(ctx, c.id)
+	if ours(err) {
+		return "", "", nil, err
+	}
 	if err != nil {
-		return machine.Unavailable, "The machine has no agent: " + cause(err), nil
+		return machine.Unavailable, "The machine has no agent: " + cause(err), nil, nil
 	}
 	connect, cancel := context.WithTimeout(ctx, h.connect)
 	defer cancel()
 	if err := w.Hub.Ping(connect, trust); err != nil {
-		return machine.Unavailable, "The agent cannot be reached: " + cause(err), nil
+		return machine.Unavailable, "The agent cannot be reached: " + cause(err), nil, nil
 	}
 	if h.onlyConnection {
-		return machine.Healthy, "The agent answered.", nil
+		return machine.Healthy, "The agent answered.", nil, nil
 	}
 	if holder, err := w.free(ctx, c.id, h.patience()); err != nil {
-		return busy, "Who holds the machine cannot be read: " + cause(err), nil
+		return "", "", nil, err
 	} else if holder != "" {
-		return busy, fmt.Sprintf("%s holds the machine for itself, so it was left out; its status stays what it was.", w.describe(ctx, holder)), nil
+		return busy, fmt.Sprintf("%s holds the machine for itself, so it was left out; its status stays what it was.", w.describe(ctx, holder)), nil, nil
 	}
 	body := healthScript
 	if own := policy.MachineHealthCheckPolicy.BashHealthCheckPolicy; own.RunType == machine.ScriptInline {
@@ -336,8 +343,11 @@ func (w *work) ask(ctx context.Context, c checked, policy machine.Policy, h how,
 			return command{Body: body, Isolation: tentacle.NoIsolation, Wait: h.patience()}, nil
 		},
 	})
+	if ours(err) {
+		return "", "", nil, err
+	}
 	if err != nil {
-		return machine.Unavailable, "The check could not be run: " + cause(err), nil
+		return machine.Unavailable, "The check could not be run: " + cause(err), nil, nil
 	}
 	facts = map[string]string{}
 	var outputs []output
@@ -346,7 +356,7 @@ func (w *work) ask(ctx context.Context, c checked, policy machine.Policy, h how,
 		return err
 	})
 	if err != nil {
-		return machine.Unavailable, cause(err), nil
+		return "", "", nil, err
 	}
 	warned := result.warnings
 	for _, o := range outputs {
@@ -360,15 +370,15 @@ func (w *work) ask(ctx context.Context, c checked, policy machine.Policy, h how,
 	}
 	switch {
 	case int32(result.exit) == tentacle.ExitMutexTimeout:
-		return busy, "Another script holds the machine for itself, so it was left out; its status stays what it was.", nil
+		return busy, "Another script holds the machine for itself, so it was left out; its status stays what it was.", nil, nil
 	case result.exit != 0 && result.message != "":
-		return machine.Unhealthy, result.message, facts
+		return machine.Unhealthy, result.message, facts, nil
 	case result.exit != 0:
-		return machine.Unhealthy, fmt.Sprintf("The health check script ended with exit code %d.", result.exit), facts
+		return machine.Unhealthy, fmt.Sprintf("The health check script ended with exit code %d.", result.exit), facts, nil
 	case result.errors:
-		return machine.Unhealthy, "The health check script wrote errors.", facts
+		return machine.Unhealthy, "The health check script wrote errors.", facts, nil
 	case warned:
-		return machine.HasWarnings, "The health check script warned.", facts
+		return machine.HasWarnings, "The health check script warned.", facts, nil
 	}
-	return machine.Healthy, "The agent answered and the health check found nothing wrong.", facts
+	return machine.Healthy, "The agent answered and the health check found nothing wrong.", facts, nil
 }

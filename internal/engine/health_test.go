@@ -186,3 +186,35 @@ func TestHealthArguments(t *testing.T) { // behaviour.md 2.4
 		}
 	}
 }
+
+// TestHealthDuringOurOwnTrouble: what the server's database cannot tell says nothing about a machine; so the task is let go and
+// repeated, and no outage begins that a policy could delete the machine for.
+func TestHealthDuringOurOwnTrouble(t *testing.T) { // deployments.md H5, M2
+	t.Parallel()
+	w := newWorld(t, dbtest.New(t, db.SQLite))
+	id, _ := w.target("web1", nil)
+	w.check(nil)
+	for _, table := range []string{"agent_trust", "script_run"} {
+		w.exec("ALTER TABLE " + table + " RENAME TO broken")
+		task := w.call("POST", "/api/tasks", m{"Name": "Health", "Arguments": m{"MachineIds": []any{id}}}).text("Id")
+		w.until("the task is let go", func() (bool, string) {
+			var n int
+			must(t, w.d.Read(t.Context(), func(tx *db.Tx) error {
+				return tx.QueryRowContext(t.Context(), "SELECT count(*) FROM task_run WHERE task = $1 AND ending = 'HandedOver'", task).Scan(&n)
+			}))
+			state := w.call("GET", "/api/tasks/"+task, nil).text("State")
+			return n > 0 || state == "Failed", state
+		})
+		w.exec("ALTER TABLE broken RENAME TO " + table)
+		w.until("the check ends", func() (bool, string) {
+			a := w.call("GET", "/api/tasks/"+task, nil)
+			return a.text("IsCompleted") == "true", a.text("State")
+		})
+		if state := w.call("GET", "/api/tasks/"+task, nil).text("State"); state != "Success" {
+			t.Errorf("%s: the task is %s", table, state)
+		}
+	}
+	if got := w.events("MachineUnavailable"); len(got) != 0 {
+		t.Errorf("the machine was called unavailable: %v", got)
+	}
+}
