@@ -217,9 +217,133 @@ func (u *Uses) add(process project.Process, s release.SelectedPackage) {
 // PropDeployReleaseProject names the project that a deploy-release step deploys.
 const PropDeployReleaseProject = "Octopus.Action.DeployRelease.ProjectId"
 
+// A release goes in several transactions, since it may have thousands of deployments and SQLite has one writer: first all is
+// looked at (DeploymentsToForget), then the oldest deployments go, some at a time (ForgetDeployments), then the release with those
+// that are left (ForgetRelease). Each of them looks again (K11), and gives the tasks of the deployments that went, for the
+// caller to forget in the same transaction. judged are the deployments that were looked at when the release was found to be
+// old: with one more since, or one that has not ended, nothing is done and why says so. After a death in between, the newest
+// deployments are still there to judge the release by, so that it is found to be old again.
+
+// OldDeployment is one that goes.
+type OldDeployment struct {
+	Id        string //nolint:revive // as on the wire
+	variables string // the frozen copy that no newer one of the release names
+}
+
+// DeploymentsToForget lists a release's deployments, the oldest first, and their tasks; why is a reason that the release stays.
+func DeploymentsToForget(ctx context.Context, tx *db.Tx, space, releaseID string, judged []string) (old []OldDeployment, tasks []string, why string, err error) {
+	deployments, err := store.Views[deployment.Deployment](ctx, tx, &Deployments.Kind, deploymentsOf(space, releaseID))
+	if err != nil {
+		return nil, nil, "", err
+	}
+	if tasks, why, err = endedTasks(ctx, tx, deployments, judged); err != nil || why != "" {
+		return nil, nil, why, err
+	}
+	named := map[string]bool{}
+	for _, d := range deployments {
+		o := OldDeployment{Id: d.Id}
+		if !named[d.ManifestVariableSetId] {
+			o.variables = d.ManifestVariableSetId
+		}
+		named[d.ManifestVariableSetId] = true
+		old = append(old, o)
+	}
+	slices.Reverse(old)
+	users, err := store.Users(ctx, tx, releaseID)
+	users = slices.DeleteFunc(users, func(u store.User) bool { return u.Kind == Deployments.Name })
+	if len(users) > 0 {
+		return nil, nil, strings.TrimSuffix(store.InUse(releaseID, users).Error(), "."), err
+	}
+	return old, tasks, "", err
+}
+
+// deploymentsOf asks for the deployments of a release, the newest first.
+func deploymentsOf(space, releaseID string) store.Query {
+	return store.Query{Spaces: []string{space}, Filters: map[string][]string{"release": {releaseID}}, Newest: true}
+}
+
+// endedTasks gives the tasks of deployments that were judged and have ended, or why some may not go (K11).
+func endedTasks(ctx context.Context, tx *db.Tx, deployments []deployment.Deployment, judged []string) (tasks []string, why string, err error) {
+	known := map[string]bool{}
+	for _, id := range judged {
+		known[id] = true
+	}
+	of, err := tasksOf(ctx, tx, deployments)
+	if err != nil {
+		return nil, "", err
+	}
+	for _, d := range deployments {
+		t, has := of[d.TaskId]
+		switch {
+		case !known[d.Id]:
+			return nil, "it was deployed a moment ago", nil
+		case has && !t.State.Ended():
+			return nil, t.Id + " has not ended", nil
+		case has:
+			tasks = append(tasks, t.Id)
+		}
+	}
+	return tasks, "", nil
+}
+
+// ForgetDeployments deletes some of a release's deployments, the oldest ones.
+func ForgetDeployments(ctx context.Context, tx *db.Tx, space, releaseID string, old []OldDeployment, judged []string) (tasks []string, why string, err error) {
+	_, err = store.Lock(ctx, tx, &Releases.Kind, space, releaseID)
+	if fault.KindOf(err) == fault.NotFound {
+		return nil, "", nil // somebody else deleted it, and them with it
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	newest := deploymentsOf(space, releaseID)
+	newest.Take = 1
+	latest, err := store.Views[deployment.Deployment](ctx, tx, &Deployments.Kind, newest)
+	if err != nil {
+		return nil, "", err
+	}
+	if len(latest) > 0 && !slices.Contains(judged, latest[0].Id) {
+		return nil, "it was deployed a moment ago", nil
+	}
+	var ids, variables []string
+	for _, o := range old {
+		ids, variables = append(ids, o.Id), append(variables, o.variables)
+	}
+	some := store.Query{Spaces: []string{space}, Ids: ids}
+	deployments, err := store.Views[deployment.Deployment](ctx, tx, &Deployments.Kind, some)
+	if err != nil {
+		return nil, "", err
+	}
+	if tasks, why, err = endedTasks(ctx, tx, deployments, judged); err != nil || why != "" {
+		return nil, why, err
+	}
+	objects, _, err := store.List(ctx, tx, &Deployments.Kind, some)
+	if err != nil {
+		return nil, "", err
+	}
+	for _, d := range objects {
+		if err := dropSecrets(ctx, tx, space, d); err != nil {
+			return nil, "", err
+		}
+		if err := store.Delete(ctx, tx, d.Text("Id")); err != nil {
+			return nil, "", err
+		}
+	}
+	return tasks, "", dropManifests(ctx, tx, space, variables)
+}
+
+// dropManifests deletes the frozen variables that only deployments named, which are gone: copies that were renewed since.
+func dropManifests(ctx context.Context, tx *db.Tx, space string, variables []string) error {
+	slices.Sort(variables)
+	for _, id := range slices.Compact(variables) {
+		if err := dropFrozen(ctx, tx, space, map[string]string{"variables": id}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // ForgetRelease deletes a release for retention, with its deployments and the frozen copies that nobody else uses (deployments.md
-// K13). It gives the tasks of the deployments, for the caller to forget in the same transaction. judged are the deployments
-// that were looked at: with one more since, or one that has not ended (K11), nothing is done and why says so.
+// K13).
 func ForgetRelease(ctx context.Context, tx *db.Tx, space, releaseID string, judged []string) (tasks []string, why string, err error) {
 	old, err := store.Lock(ctx, tx, &Releases.Kind, space, releaseID)
 	if fault.KindOf(err) == fault.NotFound {
@@ -228,26 +352,23 @@ func ForgetRelease(ctx context.Context, tx *db.Tx, space, releaseID string, judg
 	if err != nil {
 		return nil, "", err
 	}
-	deployments, _, err := store.List(ctx, tx, &Deployments.Kind, store.Query{Spaces: []string{space}, Filters: map[string][]string{"release": {releaseID}}})
+	objects, _, err := store.List(ctx, tx, &Deployments.Kind, deploymentsOf(space, releaseID))
 	if err != nil {
 		return nil, "", err
 	}
+	var deployments []deployment.Deployment
 	var variables []string
-	for _, d := range deployments {
-		if !slices.Contains(judged, d.Text("Id")) {
-			return nil, "it was deployed a moment ago", nil
-		}
-		t, err := cluster.Get(ctx, tx, d.Text("TaskId"))
-		switch {
-		case fault.KindOf(err) == fault.NotFound:
-		case err != nil:
+	for _, o := range objects {
+		d, err := resource.View[deployment.Deployment](o)
+		if err != nil {
 			return nil, "", err
-		case !t.State.Ended():
-			return nil, t.Id + " has not ended", nil
-		default:
-			tasks = append(tasks, t.Id)
 		}
-		variables = append(variables, d.Text("ManifestVariableSetId"))
+		deployments, variables = append(deployments, d), append(variables, d.ManifestVariableSetId)
+	}
+	if tasks, why, err = endedTasks(ctx, tx, deployments, judged); err != nil || why != "" {
+		return nil, why, err
+	}
+	for _, d := range objects {
 		if err := dropSecrets(ctx, tx, space, d); err != nil {
 			return nil, "", err
 		}
@@ -258,14 +379,7 @@ func ForgetRelease(ctx context.Context, tx *db.Tx, space, releaseID string, judg
 		}
 		return nil, "", err
 	}
-	// Copies that were renewed are named by deployments only.
-	slices.Sort(variables)
-	for _, id := range slices.Compact(variables) {
-		if err := dropFrozen(ctx, tx, space, map[string]string{"variables": id}); err != nil {
-			return nil, "", err
-		}
-	}
-	return tasks, "", nil
+	return tasks, "", dropManifests(ctx, tx, space, variables)
 }
 
 // dropSecrets deletes the answers to prompts that a deployment kept.

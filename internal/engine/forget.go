@@ -47,6 +47,73 @@ func forgetTasks(ctx context.Context, tx *db.Tx, tasks []string) error {
 	return err
 }
 
+// forgetAtOnce is how many tasks go in one transaction: SQLite has one writer, which others wait for.
+const forgetAtOnce = 50
+
+// errLingers keeps what an agent still has to be asked about.
+const errLingers = errLeft("an agent still has to forget scripts of its deployments")
+
+// forgetRelease deletes a release: the oldest of its deployments some at a time, then itself with the newest. It may die
+// anywhere: what is left is found to be old again. needed asks in each transaction whether another release came to need it.
+func (c *cleaning) forgetRelease(ctx context.Context, space, id string, judged []string, needed func(*db.Tx) (bool, error)) error {
+	look := func(tx *db.Tx, forget func() (tasks []string, why string, err error)) ([]string, error) {
+		if is, err := needed(tx); err != nil {
+			return nil, err
+		} else if is {
+			return nil, errLeft("another release has come to need it")
+		}
+		tasks, why, err := forget()
+		if err != nil {
+			return nil, err
+		}
+		if why != "" {
+			return nil, errLeft(why)
+		}
+		for some := range slices.Chunk(tasks, 500) {
+			if left, err := lingering(ctx, tx, some); err != nil {
+				return nil, err
+			} else if len(left) > 0 {
+				return nil, errLingers
+			}
+		}
+		return tasks, nil
+	}
+	var old []control.OldDeployment
+	err := c.DB.Read(ctx, func(tx *db.Tx) error {
+		_, err := look(tx, func() (tasks []string, why string, err error) {
+			old, tasks, why, err = control.DeploymentsToForget(ctx, tx, space, id, judged)
+			return tasks, why, err
+		})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for len(old) > forgetAtOnce {
+		some := old[:min(forgetAtOnce, len(old)-forgetAtOnce)]
+		old = old[len(some):]
+		if err := c.goOn(ctx); err != nil {
+			return err
+		}
+		if err := c.store(ctx, "retention deployments", func(tx *db.Tx) error {
+			tasks, err := look(tx, func() ([]string, string, error) { return control.ForgetDeployments(ctx, tx, space, id, some, judged) })
+			if err != nil {
+				return err
+			}
+			return forgetTasks(ctx, tx, tasks)
+		}); err != nil {
+			return err
+		}
+	}
+	return c.store(ctx, "retention release", func(tx *db.Tx) error {
+		tasks, err := look(tx, func() ([]string, string, error) { return control.ForgetRelease(ctx, tx, space, id, judged) })
+		if err != nil {
+			return err
+		}
+		return forgetTasks(ctx, tx, tasks)
+	})
+}
+
 // lingering tells which of some tasks have scripts that an agent has not forgotten yet. Their rows are the only ones that
 // know of them (sweep.go), so such tasks stay until the agent has answered or was given up.
 func lingering(ctx context.Context, tx *db.Tx, tasks []string) (map[string]bool, error) {

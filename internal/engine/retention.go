@@ -45,7 +45,8 @@ var whyKept = map[string]string{
 type cleaning struct {
 	*work
 	releases, packages, tasks int
-	left                      int // could not be deleted this time
+	left                      int      // could not be deleted this time
+	failed                    []string // what could not be gone through
 }
 
 // errLeft undoes a deletion that has to wait.
@@ -74,7 +75,22 @@ func (e *Engine) retention(ctx context.Context, w *work) (cluster.Outcome, error
 	if err := c.write(ctx, []tasklog.Entry{tasklog.Line(w.task.Id, tasklog.Info, summary)}); err != nil {
 		return nil, err
 	}
+	if len(c.failed) > 0 {
+		return w.end(ctx, cluster.Failed, fmt.Sprintf("Retention could not go through %d of its parts, the next run tries again: %s. The log says why.", len(c.failed), strings.Join(c.failed, ", "))), nil
+	}
 	return w.end(ctx, cluster.Success, ""), nil
+}
+
+// part does one part of the whole. What goes wrong there is told, and the parts behind it have their turn all the same;
+// only a cancel, a lost fence and a database that does not even take the telling end the run.
+func (c *cleaning) part(ctx context.Context, name string, do func() error) error {
+	err := do()
+	if err == nil || ctx.Err() != nil || errors.Is(err, errCancelled) || errors.Is(err, cluster.ErrFenced) {
+		return err
+	}
+	c.Log.Error("retention goes on without a part", "task", c.task.Id, "part", name, "err", err)
+	c.failed = append(c.failed, name)
+	return c.write(ctx, []tasklog.Entry{tasklog.Line(c.task.Id, tasklog.Error, "Retention could not go through "+name+": "+cause(err))})
 }
 
 // all goes through the spaces, or the one that the task is for; old tasks are of no space.
@@ -92,17 +108,17 @@ func (c *cleaning) all(ctx context.Context) error {
 		return err
 	}
 	for _, s := range spaces {
-		if err := c.space(ctx, s); err != nil {
-			return fmt.Errorf("space %s: %w", s.Id, err)
+		if err := c.part(ctx, s.Id, func() error { return c.space(ctx, s) }); err != nil {
+			return err
 		}
 	}
 	if c.task.SpaceId != "" {
 		return nil
 	}
-	if err := c.history(ctx); err != nil {
+	if err := c.part(ctx, "old tasks", func() error { return c.history(ctx) }); err != nil {
 		return err
 	}
-	return c.memories(ctx)
+	return c.part(ctx, "memories of machines", func() error { return c.memories(ctx) })
 }
 
 // memories deletes what is remembered of policies and machines that are gone.
@@ -166,11 +182,11 @@ func (c *cleaning) space(ctx context.Context, s control.Space) error {
 		return err
 	}
 	for _, p := range projects {
-		if err := c.project(ctx, s, p, uses); err != nil {
-			return fmt.Errorf("project %s: %w", p.Id, err)
+		if err := c.part(ctx, p.Id, func() error { return c.project(ctx, s, p, uses) }); err != nil {
+			return err
 		}
 	}
-	return c.feed(ctx, s, uses)
+	return c.part(ctx, "packages of "+s.Id, func() error { return c.feed(ctx, s, uses) })
 }
 
 // project judges the releases of a project, says so, and deletes those that go.
@@ -227,28 +243,7 @@ func (c *cleaning) release(ctx context.Context, space, id string, judged []strin
 	if err := c.goOn(ctx); err != nil {
 		return "", err
 	}
-	err = c.store(ctx, "retention release", func(tx *db.Tx) error {
-		if is, err := needed(tx); err != nil {
-			return err
-		} else if is {
-			return errLeft("another release has come to need it")
-		}
-		tasks, why, err := control.ForgetRelease(ctx, tx, space, id, judged)
-		if err != nil {
-			return err
-		}
-		if why != "" {
-			return errLeft(why)
-		}
-		left, err := lingering(ctx, tx, tasks)
-		if err != nil {
-			return err
-		}
-		if len(left) > 0 {
-			return errLeft("an agent still has to forget scripts of its deployments")
-		}
-		return forgetTasks(ctx, tx, tasks)
-	})
+	err = c.forgetRelease(ctx, space, id, judged, needed)
 	var left errLeft
 	var refused *fault.Fault
 	switch {
@@ -384,7 +379,7 @@ func (c *cleaning) history(ctx context.Context) error {
 		if going, err = c.ofNobody(ctx, going); err != nil {
 			return err
 		}
-		for some := range slices.Chunk(going, 50) {
+		for some := range slices.Chunk(going, forgetAtOnce) {
 			if err := c.forget(ctx, activity, some); err != nil {
 				return err
 			}

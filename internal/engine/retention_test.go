@@ -623,3 +623,88 @@ func TestRetentionOfTasks(t *testing.T) { // K32
 		}
 	})
 }
+
+// more makes copies of the only deployment that there is, and of its task.
+func (h *house) more(task string, n int) {
+	h.t.Helper()
+	h.tx(func(tx *db.Tx) error {
+		for i := 1001; i <= 1000+n; i++ {
+			d, copied := fmt.Sprintf("Deployments-%d", i), fmt.Sprintf("ServerTasks-%d", i)
+			for _, q := range []struct {
+				query string
+				args  []any
+			}{
+				{`INSERT INTO document (id, kind, space, name, name_key, name_unique, slug, parent, sort, number, version, created, changed, doc, owned)
+					SELECT $1, kind, space, name, name_key, name_unique, slug, parent, sort, $2, version, created, changed, replace(replace(doc, '"Deployments-1"', '"' || $1 || '"'), '"' || $3 || '"', '"' || $4 || '"'), owned
+					FROM document WHERE id = 'Deployments-1'`, []any{d, i, task, copied}},
+				{`INSERT INTO lifted (document, name, value) SELECT $1, name, CASE name WHEN 'task' THEN $2 ELSE value END FROM lifted WHERE document = 'Deployments-1'`, []any{d, strings.ToLower(copied)}},
+				{`INSERT INTO reference (document, path, target) SELECT $1, path, target FROM reference WHERE document = 'Deployments-1'`, []any{d}},
+				{`INSERT INTO task (id, number, space, kind, description, search, arguments, priority, project, environment, tenant, runbook, batch, created, queue_time, state, started, ended, updated)
+					SELECT $1, $2, space, kind, description, search, arguments, priority, project, environment, tenant, runbook, batch, created, queue_time, state, started, ended, updated FROM task WHERE id = $3`, []any{copied, i, task}},
+			} {
+				if _, err := tx.ExecContext(h.ctx, q.query, q.args...); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// breakDelete makes a row of a table refuse to go.
+func (h *house) breakDelete(table, when string) (mend func()) {
+	h.t.Helper()
+	if h.d.Engine() == db.SQLite {
+		h.exec("CREATE TRIGGER broken BEFORE DELETE ON " + table + " WHEN " + when + " BEGIN SELECT RAISE(ABORT, 'it is broken'); END")
+		return func() { h.exec("DROP TRIGGER broken") }
+	}
+	h.exec("CREATE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'it is broken'; END $$")
+	h.exec("CREATE TRIGGER broken BEFORE DELETE ON " + table + " FOR EACH ROW WHEN (" + when + ") EXECUTE FUNCTION broken()")
+	return func() { h.exec("DROP TRIGGER broken ON " + table) }
+}
+
+// TestRetentionGoesOnBehindTrouble: a project that cannot be gone through holds up nothing behind it; and a release of many
+// deployments goes some at a time, so that what went before the trouble stays gone, and the next run ends it.
+func TestRetentionGoesOnBehindTrouble(t *testing.T) { // K11, K13
+	t.Parallel()
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		h := newHouse(t, d)
+		p := h.project(1)
+		for _, version := range versions(1, 4) {
+			h.release(version)
+		}
+		first := h.deployed("0.0.1", "Dev", nil)
+		h.more(first, 119)
+		h.deployed("0.0.2", "Dev", nil)
+		h.deployed("0.0.3", "Dev", nil)
+		h.deployed("0.0.4", "Dev", nil) // runs now, 0.0.3 before it, 0.0.2 has the one place
+		other := h.create(control.Projects, resource.Object{"Name": "Zebra", "ProjectGroupId": p.Text("ProjectGroupId"), "LifecycleId": p.Text("LifecycleId")})
+		for _, version := range []string{"9.0.1", "9.0.2"} {
+			_, err := h.use.CreateRelease(h.ctx, control.FirstSpace, control.NewRelease{ProjectName: "Zebra", ReleaseVersion: version})
+			h.must(err)
+		}
+		_ = other
+		mend := h.breakDelete("document", "OLD.id = 'Releases-1'")
+		task, log := h.run(KindRetention)
+		if task.State != cluster.Failed || !strings.Contains(task.ErrorMessage, p.Text("Id")) || !strings.Contains(log, "Retention could not go through "+p.Text("Id")+": ") {
+			t.Errorf("%s %q\n%s", task.State, task.ErrorMessage, log)
+		}
+		if diff := cmp.Diff([]string{"0.0.1", "0.0.2", "0.0.3", "0.0.4", "9.0.2"}, h.releases()); diff != "" {
+			t.Errorf("%s\n%s", diff, log)
+		}
+		if n := h.count("lifted WHERE name = 'release' AND value = 'releases-1'"); n != 50 {
+			t.Errorf("%d deployments are left, want those that go with the release, 50", n)
+		}
+		if n := h.count("task WHERE kind = 'Deploy'"); n != 53 {
+			t.Errorf("%d tasks of deployments are left, want 53", n)
+		}
+		mend()
+		task, log = h.run(KindRetention)
+		if diff := cmp.Diff([]string{"0.0.2", "0.0.3", "0.0.4", "9.0.2"}, h.releases()); diff != "" || task.State != cluster.Success {
+			t.Errorf("%s %s\n%s", task.State, diff, log)
+		}
+		if n := h.count("task WHERE kind = 'Deploy'"); n != 3 {
+			t.Errorf("%d tasks of deployments are left, want 3", n)
+		}
+	})
+}
