@@ -155,6 +155,10 @@ func (c *Control) createRelease(ctx context.Context, tx *db.Tx, p project.Projec
 	if err != nil {
 		return ReleaseCreated{}, err
 	}
+	// What is chosen must not be deleted before others can see that this release needs it (HoldPackages).
+	if _, err := store.Share(ctx, tx, &Feeds.Kind, p.SpaceId, builtInFeedID(p.SpaceId)); err != nil {
+		return ReleaseCreated{}, err
+	}
 	selected, err := c.selectPackages(ctx, tx, p.SpaceId, process, channel, given, n.IgnoreChannelRules)
 	if err != nil {
 		return ReleaseCreated{}, err

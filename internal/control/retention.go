@@ -425,7 +425,14 @@ func PackageDays(ctx context.Context, tx *db.Tx, space string) (int, error) {
 	return f.DeleteUnreleasedPackagesAfterDays, err
 }
 
-// ForgetPackage deletes a package for retention; its content follows after a grace.
+// HoldPackages waits for releases that are being made and may have chosen packages of the built-in feed, and lets no more
+// choose until the transaction ends. It comes before the look at what new releases need.
+func HoldPackages(ctx context.Context, tx *db.Tx, space string) error {
+	_, err := store.Lock(ctx, tx, &Feeds.Kind, space, builtInFeedID(space))
+	return err
+}
+
+// ForgetPackage deletes a package for retention, under HoldPackages; its content follows after a grace.
 func ForgetPackage(ctx context.Context, tx *db.Tx, space, id string) error {
 	err := feed.Delete(ctx, tx, space, id)
 	if fault.KindOf(err) == fault.NotFound {

@@ -32,6 +32,14 @@ func (tx *Tx) Ms() int64 { return tx.Now.UnixMilli() }
 // ForUpdate ends a SELECT whose rows are to be locked; SQLite's one writer holds them all anyway.
 func (tx *Tx) ForUpdate() string { return tx.update }
 
+// ForShare ends a SELECT whose rows are to stay as they are; who only reads them so is not held up.
+func (tx *Tx) ForShare() string {
+	if tx.engine == Postgres {
+		return " FOR SHARE"
+	}
+	return ""
+}
+
 // Hint wakes whoever listens on a topic, on any node, after the commit. It may get lost: the truth
 // is in the rows, and loops poll.
 func (tx *Tx) Hint(topic string) {
@@ -118,7 +126,11 @@ func (d *DB) once(ctx context.Context, on *sql.DB, opts *sql.TxOptions, fn func(
 		if s != nil {
 			defer s.end()
 			tx.querier = s
-			return d.finish(tx, fn, func() error { return s.commit(ctx) })
+			err := d.finish(tx, fn, func() error { return s.commit(ctx) })
+			if err != nil && s.failed != nil { // what fn says of it may be another thing (QueryRowContext)
+				return fmt.Errorf("begin: %w", s.failed)
+			}
+			return err
 		}
 	}
 	alone := func() error {

@@ -323,6 +323,9 @@ func (c *cleaning) feed(ctx context.Context, s control.Space, uses *control.Uses
 // packageGoes deletes one, unless it is not what was judged any more.
 func (c *cleaning) packageGoes(ctx context.Context, space, id string, judged time.Time, uses *control.Uses) (why string, err error) {
 	err = c.store(ctx, "retention package", func(tx *db.Tx) error {
+		if err := control.HoldPackages(ctx, tx, space); err != nil {
+			return err
+		}
 		p, err := feed.Get(ctx, tx, space, id)
 		if fault.KindOf(err) == fault.NotFound {
 			return nil // somebody else deleted it

@@ -708,3 +708,68 @@ func TestRetentionGoesOnBehindTrouble(t *testing.T) { // K11, K13
 		}
 	})
 }
+
+// TestRetentionWaitsForReleasesBeingMade: what a release has chosen stays, although nobody can see the release yet. SQLite has
+// one writer, so there is no such moment.
+func TestRetentionWaitsForReleasesBeingMade(t *testing.T) { // K30
+	t.Parallel()
+	where := dbtest.Create(t, db.Postgres)
+	h := newHouse(t, dbtest.Open(t, where))
+	p := h.project(1)
+	_, _, err := h.use.Upload(h.ctx, control.FirstSpace, "Used.1.0.0.zip", zipped(t, "Used"), "")
+	h.must(err)
+	h.exec("UPDATE package SET published = $1", time.Now().Add(-10*24*time.Hour).UnixMilli())
+	h.change(control.Feeds, "feeds-builtin", func(o resource.Object) { o["DeleteUnreleasedPackagesAfterDays"] = 7 })
+	h.change(control.Processes, p.Text("DeploymentProcessId"), func(o resource.Object) {
+		o["Steps"] = []any{map[string]any{"Name": "Install", "Properties": map[string]any{"Octopus.Action.TargetRoles": "web"}, "Actions": []any{map[string]any{
+			"Name": "Install", "ActionType": "Octopus.TentaclePackage", "Properties": map[string]any{}, "Packages": []any{map[string]any{"Name": "", "PackageId": "Used", "FeedId": "feeds-builtin", "AcquisitionLocation": "Server"}},
+		}}}}
+	})
+	maker := *h.use // another node
+	maker.DB = dbtest.Open(t, where)
+	made := make(chan error, 1)
+	var pushed string
+	h.must(dbtest.Open(t, where).InTx(h.ctx, func(tx *db.Tx) error {
+		// The release stops behind its choice, where it freezes the process.
+		if _, err := store.Lock(h.ctx, tx, &control.Processes.Kind, control.FirstSpace, p.Text("DeploymentProcessId")); err != nil {
+			return err
+		}
+		go func() {
+			_, err := maker.CreateRelease(h.ctx, control.FirstSpace, control.NewRelease{ProjectName: "Web", ReleaseVersion: "1.0.0", PackageVersion: "1.0.0"})
+			made <- err
+		}()
+		stopped := func(want int) error {
+			for deadline := time.After(time.Minute); ; {
+				var waiting, packages int
+				if _, err := tx.ExecContext(h.ctx, "SELECT pg_stat_clear_snapshot()"); err != nil {
+					return err
+				}
+				if err := tx.QueryRowContext(h.ctx, "SELECT (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'), (SELECT count(*) FROM package)").Scan(&waiting, &packages); err != nil {
+					return err
+				}
+				if waiting >= want || packages == 0 {
+					return nil
+				}
+				select {
+				case <-deadline:
+					return fmt.Errorf("%d wait, want %d", waiting, want)
+				case <-time.After(5 * time.Millisecond):
+				}
+			}
+		}
+		if err := stopped(1); err != nil {
+			return err
+		}
+		t, err := h.use.PushTask(h.ctx, "", control.NewTask{Name: KindRetention})
+		if err != nil {
+			return err
+		}
+		pushed = t.Id
+		return stopped(2)
+	}))
+	h.must(<-made)
+	task, log := h.ends(pushed)
+	if n := h.count("package"); n != 1 || task.State != cluster.Success {
+		t.Errorf("%s, %d packages are left\n%s", task.State, n, log)
+	}
+}

@@ -29,6 +29,11 @@ func Lock(ctx context.Context, tx *db.Tx, k *resource.Kind, space, idOrSlug stri
 	return get(ctx, tx, k, space, idOrSlug, tx.ForUpdate())
 }
 
+// Share is Get, and nobody changes or locks the document until the transaction ends; others may share it.
+func Share(ctx context.Context, tx *db.Tx, k *resource.Kind, space, idOrSlug string) (resource.Object, error) {
+	return get(ctx, tx, k, space, idOrSlug, tx.ForShare())
+}
+
 func get(ctx context.Context, tx *db.Tx, k *resource.Kind, space, idOrSlug, lock string) (resource.Object, error) {
 	notFound := fault.NotFoundf("The resource '%s' was not found.", idOrSlug)
 	if idOrSlug == "" {
