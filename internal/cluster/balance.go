@@ -79,18 +79,25 @@ type peer struct {
 type picker struct {
 	running *atomic.Int64 // handlers of this node
 	mu      sync.Mutex
-	cap     int // of this node; 0 while it drains
+	cap     int // of this node; 0 while it takes no tasks
 	peers   []peer
 	next    int // where to begin to look
 }
 
-func (p *picker) saw(v *view) {
+func (p *picker) saw(v *view, takes bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.peers, p.cap = slices.Clone(v.peers), v.own.cap
-	if v.own.draining {
-		p.cap = 0
+	p.peers, p.cap = slices.Clone(v.peers), 0
+	if takes {
+		p.cap = v.own.cap
 	}
+}
+
+// rest says that this node takes no more tasks.
+func (p *picker) rest() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cap = 0
 }
 
 func (p *picker) who() string {

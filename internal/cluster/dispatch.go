@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -85,9 +86,11 @@ type session struct {
 	flying  *flight       // the transaction under way
 	landed  chan *flight
 	kinds   []string
-	serves  []string // sets of labels that ready tasks ask for and this node has, at the last look
-	cap     int      // of this node, at the last look
-	floor   int64    // of the next claim
+	serves  []string          // sets of labels that ready tasks ask for and this node has, at the last look
+	cap     int               // of this node, at the last look
+	floor   int64             // of the next claim
+	unbegun map[string]runRow // claims that the last view showed and this node knows nothing of
+	hinted  time.Time         // when somebody last said that there is work
 	balance balance
 	picker  picker
 	breath  <-chan time.Time // when to claim again what was left to others first
@@ -182,6 +185,7 @@ func (s *session) dispatch() {
 			return
 		case <-stopping:
 			stopping, work, mine = nil, nil, nil
+			s.picker.rest()
 			grace = time.After(s.n.conf.StopGrace)
 			s.letGo()
 		case <-grace:
@@ -196,9 +200,9 @@ func (s *session) dispatch() {
 			again := ok && f.claims != nil && f.claims.floor > 0 && s.floor == 0 // something may be ready before the floor
 			due = ok && (len(s.pending) > 0 || seen != nil || woken || again)
 		case <-work:
-			woken = true
+			woken, s.hinted = true, time.Now()
 		case <-mine:
-			woken = true
+			woken, s.hinted = true, time.Now()
 		case <-s.breath:
 			woken = true
 		case <-orders:
@@ -275,7 +279,14 @@ func (s *session) takeBack() {
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, s.n.conf.Timing.Hold)
 	defer cancel()
-	err := s.n.db.InTx(ctx, func(tx *db.Tx) error { return releaseAll(ctx, tx, s.n.conf.Name) })
+	err := s.n.db.InTx(ctx, func(tx *db.Tx) error {
+		var one int // who was declared dead has nothing to release: the name may be another's by now
+		err := tx.QueryRowContext(ctx, "SELECT 1 FROM node WHERE name = $1 AND epoch = $2"+tx.ForUpdate(), s.n.conf.Name, s.epoch).Scan(&one)
+		if err != nil {
+			return fencedIfNone(err)
+		}
+		return releaseAll(ctx, tx, s.n.conf.Name)
+	})
 	s.warn(ctx, "release tasks at stop", err)
 	s.n.log.Error("some handlers did not return in time; their tasks are released without them", "runs", len(s.runs))
 	s.cancel(ErrFenced)
@@ -297,7 +308,7 @@ func (s *session) tick(seen *view, woken bool) {
 		}
 		changed := s.ripen(ctx, seen.late, seen.ripe)
 		changed = s.park(ctx, seen.spaces) || changed
-		if len(s.pending) == 0 && !ending && !seen.ready && len(s.serves) == 0 && !changed {
+		if len(s.pending) == 0 && !ending && !seen.ready && len(s.serves) == 0 && !changed && s.hinted.Before(seen.at) {
 			s.balance.since, s.breath = mark{}, nil
 			return
 		}
@@ -337,11 +348,43 @@ type flight struct {
 	mine    load
 	most    int
 
-	did settled
-	err error
+	did  settled
+	over []result // of pending, those that are written
+	left []result // those that are not, to be tried again
+	err  error
 }
 
+// fly settles and claims together. If that fails it tries one by one: what fails whatever it shares a transaction with, for
+// instance in OnEnd, must keep neither the other ends nor the claim back.
 func (s *session) fly(ctx context.Context, f *flight) error {
+	err := s.commit(ctx, f)
+	switch {
+	case err == nil:
+		f.over = f.pending
+		return nil
+	case len(f.pending) == 0, ctx.Err() != nil:
+		f.left = f.pending
+		return err
+	}
+	s.warn(ctx, "settle and claim, now one by one", err)
+	for _, r := range f.pending {
+		if err := s.commit(ctx, &flight{pending: []result{r}, mine: f.mine, engine: f.engine}); err != nil {
+			s.warn(ctx, "settle "+r.of.run.Task.Id, err)
+			f.left = append(f.left, r)
+		} else {
+			f.over = append(f.over, r)
+		}
+	}
+	if f.claims == nil {
+		return nil
+	}
+	f.pending = nil
+	f.mine.running += len(f.left) // their slots are not free yet
+	f.claims.busy = f.mine.running
+	return s.commit(ctx, f)
+}
+
+func (s *session) commit(ctx context.Context, f *flight) error {
 	reach := func(point string) {
 		if len(f.pending) > 0 {
 			crashpoint.Reach("settle " + point)
@@ -385,13 +428,13 @@ func (f *flight) floor() (place int64) {
 // land takes the result of a flight; false when it failed.
 func (s *session) land(f *flight) bool {
 	s.flying = nil
+	for _, r := range f.over {
+		s.forget(r.of)
+	}
+	s.pending = append(f.left, s.pending...)
 	if f.err != nil {
-		s.pending = append(f.pending, s.pending...)
 		s.warn(s.ctx, "settle and claim", f.err)
 		return false
-	}
-	for _, r := range f.pending {
-		s.forget(r.of)
 	}
 	if f.claims != nil && !f.trouble && s.balance.claimed(f.did.took, f.most, f.mine, now()) {
 		s.breath = time.After(s.balance.breath)
@@ -400,7 +443,7 @@ func (s *session) land(f *flight) bool {
 	for _, t := range f.did.got { // after the commit: nothing starts that nobody owns
 		s.start(t)
 	}
-	return true
+	return len(f.left) == 0
 }
 
 // settle writes one handler's outcome. A fenced run has nothing to say any more.
@@ -459,7 +502,7 @@ func (s *session) apply(ctx context.Context, v *view) (ending bool, err error) {
 	for _, p := range v.peers {
 		s.balance.others = append(s.balance.others, p.load)
 	}
-	s.picker.saw(v)
+	s.picker.saw(v, !v.own.draining && !s.stopped() && s.n.trouble() == "")
 	if err := s.n.saw(ctx, s.epoch, v.own, v.back); err != nil {
 		return false, err
 	}
@@ -477,6 +520,9 @@ func (s *session) apply(ctx context.Context, v *view) (ending bool, err error) {
 			close(a.run.cancelled)
 		}
 	}
+	if err := s.letGoUnbegun(ctx, v); err != nil {
+		return false, err
+	}
 	switch {
 	case !v.own.draining:
 		s.drained = mark{}
@@ -487,6 +533,35 @@ func (s *session) apply(ctx context.Context, v *view) (ending bool, err error) {
 		s.letGo()
 	}
 	return v.ending && !v.own.draining, nil
+}
+
+// letGoUnbegun releases what this node has claimed without knowing it: the answer to the commit was lost. Nothing runs under such
+// a claim, as runs begin after the commit. Two views must show it, since one may be older than an end.
+func (s *session) letGoUnbegun(ctx context.Context, v *view) error {
+	before := s.unbegun
+	s.unbegun = map[string]runRow{}
+	var lost []Fence
+	for task, r := range v.runs {
+		f, r := Fence{Task: task, Incarnation: r.incarnation, Claim: r.claim}, runRow{claim: r.claim, incarnation: r.incarnation}
+		switch {
+		case slices.ContainsFunc(s.of[task], func(a *active) bool { return a.run.Fence == f }):
+		case before[task] == r:
+			lost = append(lost, f)
+		default:
+			s.unbegun[task] = r
+		}
+	}
+	if len(lost) == 0 {
+		return nil
+	}
+	return s.n.db.InTx(ctx, func(tx *db.Tx) error {
+		for _, f := range lost {
+			if err := release(ctx, tx, f); err != nil && !errors.Is(err, ErrFenced) {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // park goes on with hiding the tasks of stopped spaces, and with showing those of spaces that go on.
@@ -587,6 +662,9 @@ func (s *session) handle(ctx context.Context, run *Run) (o Outcome) {
 	if e, ok := o.(Ended); ok && !e.State.Ended() {
 		s.n.log.Error("a handler ended its task in a state that is no end", "task", run.Task.Id, "state", e.State)
 		o = Ended{State: Failed, Text: "An internal error: the task ended in an unknown state."}
+	} else if ok { // PostgreSQL takes no other text
+		e.Text = strings.ToValidUTF8(strings.ReplaceAll(e.Text, "\x00", ""), "\uFFFD")
+		o = e
 	}
 	return o
 }

@@ -175,7 +175,7 @@ func releaseOrphans(ctx context.Context, tx *db.Tx) (int64, error) {
 func (s *session) beating(ctx context.Context) {
 	t := s.n.conf.Timing
 	var mu sync.Mutex
-	last := now() // the registration was a beat
+	last := s.n.registered() // that was a beat
 	var watch sync.WaitGroup
 	watch.Go(func() { // apart from the beat itself, which may hang
 		for {

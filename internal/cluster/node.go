@@ -94,6 +94,7 @@ type Node struct {
 
 	mu     sync.Mutex
 	epoch  int64
+	sent   mark // when the registration was
 	leader bool
 	last   settings // as its row had them
 }
@@ -112,6 +113,12 @@ func (n *Node) Epoch() int64 {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.epoch
+}
+
+func (n *Node) registered() mark {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.sent
 }
 
 // Leading tells that this node leads just now; for display only.
@@ -221,7 +228,7 @@ func (n *Node) register(ctx context.Context) error {
 		}
 		if epoch > 0 {
 			n.mu.Lock()
-			n.epoch = epoch
+			n.epoch, n.sent = epoch, asked
 			n.mu.Unlock()
 			return nil
 		}
