@@ -1,0 +1,4 @@
+package tasklog
+
+// UnsealedQuery is what Unsealed asks.
+const UnsealedQuery = unsealed
