@@ -17,6 +17,7 @@ import (
 	"github.com/octavo/octavo/internal/convention"
 	"github.com/octavo/octavo/internal/deployment"
 	"github.com/octavo/octavo/internal/engine/tasklog"
+	"github.com/octavo/octavo/internal/feed"
 	"github.com/octavo/octavo/internal/hub"
 	"github.com/octavo/octavo/internal/script"
 	"github.com/octavo/octavo/internal/tentacle"
@@ -280,14 +281,24 @@ func (d *walk) copyHere(ctx context.Context, pkg deployment.Package, file conven
 	if err != nil {
 		return err
 	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	waiting, done := d.calls(ctx, nil)
+	defer done()
+	err = d.whenStored(waiting, d.task.Id, found, func() error { return d.fetchHere(waiting, found, path) })
+	if waiting.Err() != nil {
+		return context.Cause(waiting)
+	}
+	return err
+}
+
+func (d *walk) fetchHere(ctx context.Context, found feed.Package, path string) error {
 	from, err := d.Packages.Open(ctx, found, 0)
 	if err != nil {
 		return err
 	}
 	defer from.Close()
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
 	to, err := os.CreateTemp(filepath.Dir(path), ".fetching-*")
 	if err != nil {
 		return err

@@ -118,9 +118,12 @@ func (d *walk) upload(ctx context.Context, activity string, at place, from deplo
 		case <-ctx.Done():
 		}
 	}()
-	crashpoint.Reach("upload before")
-	_, err = d.Hub.Upload(ctx, at.trust, to.Path(), to.Size, func() (io.ReadCloser, error) { return d.Packages.Open(ctx, found, 0) }, d.retried(ctx, activity))
-	crashpoint.Reach("upload answered")
+	err = d.whenStored(ctx, activity, found, func() error {
+		crashpoint.Reach("upload before")
+		_, err := d.Hub.Upload(ctx, at.trust, to.Path(), to.Size, func() (io.ReadCloser, error) { return d.Packages.Open(ctx, found, 0) }, d.retried(ctx, activity))
+		crashpoint.Reach("upload answered")
+		return err
+	})
 	if context.Cause(ctx) != nil {
 		return context.Cause(ctx)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/octavo/octavo/internal/crashpoint"
 	"github.com/octavo/octavo/internal/db"
 	"github.com/octavo/octavo/internal/engine/tasklog"
+	"github.com/octavo/octavo/internal/fault"
 	"github.com/octavo/octavo/internal/hub"
 	"github.com/octavo/octavo/internal/script"
 	"github.com/octavo/octavo/internal/tentacle"
@@ -626,15 +627,23 @@ func (w *work) collectArtifacts(ctx context.Context, j job, r *row) {
 }
 
 func (w *work) collect(ctx context.Context, j job, a script.CreateArtifact) error {
-	file, _, err := w.fetch(ctx, j, a.Path)
-	if err != nil {
+	keep := func(how func(from io.Reader) error) error {
+		file, _, err := w.fetch(ctx, j, a.Path)
+		if err != nil {
+			return err
+		}
+		if file == nil {
+			return errors.New("the file is not there")
+		}
+		defer file.Close()
+		return how(file)
+	}
+	err := keep(func(from io.Reader) error { return w.keepArtifact(ctx, j, a, from) })
+	if fault.KindOf(err) != fault.Busy || ctx.Err() != nil {
 		return err
 	}
-	if file == nil {
-		return errors.New("the file is not there")
-	}
-	defer file.Close()
-	return w.keepArtifact(ctx, j, a, file)
+	why := err // the blob store cannot be used; the file would be gone when it can be
+	return keep(func(from io.Reader) error { return w.setAside(ctx, j, a, from, why) })
 }
 
 // fetch opens a file where the script ran.

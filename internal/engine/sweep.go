@@ -30,6 +30,7 @@ func (e *Engine) Jobs() []Job {
 		{"Clear scripts that are left on agents", 5 * time.Second, agents.clear},
 		{"Free the locks of ended tasks", time.Minute, e.unlockEnded},
 		{"Seal the logs of ended tasks", 5 * time.Second, e.sealLogs},
+		{"Store artifacts that waited for the blob store", 5 * time.Second, e.storeWaiting},
 		{"Tidy the node's own folder", time.Hour, e.tidy},
 	}
 }

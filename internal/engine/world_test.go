@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,6 +32,7 @@ import (
 	"github.com/octavo/octavo/internal/db/dbtest"
 	"github.com/octavo/octavo/internal/engine"
 	"github.com/octavo/octavo/internal/engine/tasklog"
+	"github.com/octavo/octavo/internal/fault"
 	"github.com/octavo/octavo/internal/feed"
 	"github.com/octavo/octavo/internal/hub"
 	"github.com/octavo/octavo/internal/secret"
@@ -72,6 +74,42 @@ type world struct {
 	releases                             int
 	start                                func(name string) *cluster.Node
 	nodes                                map[string]*cluster.Node // that run
+	engines                              map[string]*engine.Engine
+	away                                 atomic.Bool // the blob store
+}
+
+// share is a blob store that can be away.
+type share struct {
+	blob.Store
+	away *atomic.Bool
+}
+
+func (s share) gone() error {
+	if s.away.Load() {
+		return fault.Busyf("The share is away.")
+	}
+	return nil
+}
+
+func (s share) Stage(ctx context.Context, r io.Reader) (*blob.Staged, error) {
+	if err := s.gone(); err != nil {
+		return nil, err
+	}
+	return s.Store.Stage(ctx, r)
+}
+
+func (s share) Put(ctx context.Context, key string, r io.Reader) (int64, string, error) {
+	if err := s.gone(); err != nil {
+		return 0, "", err
+	}
+	return s.Store.Put(ctx, key, r)
+}
+
+func (s share) Open(ctx context.Context, key string, offset int64) (io.ReadCloser, error) {
+	if err := s.gone(); err != nil {
+		return nil, err
+	}
+	return s.Store.Open(ctx, key, offset)
 }
 
 const key = "API-ENGINETESTS0123456789"
@@ -98,8 +136,9 @@ func newWorld(t *testing.T, d *db.DB) *world {
 	identity, err := hub.Identity(t.Context(), d, ring)
 	must(t, err)
 	must(t, os.Mkdir(filepath.Join(w.dir, "blobs"), 0o700))
-	blobs, err := blob.OpenFolder(t.Context(), filepath.Join(w.dir, "blobs"), blob.Options{})
+	folder, err := blob.OpenFolder(t.Context(), filepath.Join(w.dir, "blobs"), blob.Options{})
 	must(t, err)
+	blobs := share{folder, &w.away}
 	log := slog.New(slog.NewTextHandler(lines{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	w.hub = hub.New(hub.Config{DB: d, Identity: identity, Ring: ring, Blobs: blobs, Streams: t.TempDir(), Log: log})
 	packages := feed.Repository{DB: d, Blobs: blobs}
@@ -112,11 +151,12 @@ func newWorld(t *testing.T, d *db.DB) *world {
 	w.server = httptest.NewServer(handler)
 	self, err := os.Executable()
 	must(t, err)
-	w.nodes = map[string]*cluster.Node{}
+	w.nodes, w.engines = map[string]*cluster.Node{}, map[string]*engine.Engine{}
 	w.start = func(name string) *cluster.Node {
 		carry := &engine.Engine{
 			DB: d, Blobs: blobs, Hub: w.hub, Ring: ring, Packages: packages, Log: log, Node: name, Work: filepath.Join(w.dir, "server", name), Supervise: []string{self, "supervise"},
 		}
+		w.engines[name] = carry
 		node, err := cluster.Start(t.Context(), d, cluster.Config{
 			Name: name, DataDir: filepath.Join(w.dir, "node", name), Cap: 5, Version: api.Version, Handlers: carry.Handlers(), OnEnd: use.TaskEnded, Timing: cluster.FastTiming, Log: log,
 		})
