@@ -564,10 +564,14 @@ func (s *session) letGoUnbegun(ctx context.Context, v *view) error {
 	})
 }
 
+// parkTime is how long the dispatcher parks at a time. Ends, cancels and claims wait meanwhile; what is left comes with the next view.
+const parkTime = 100 * time.Millisecond
+
 // park goes on with hiding the tasks of stopped spaces, and with showing those of spaces that go on.
 func (s *session) park(ctx context.Context, spaces []string) (changed bool) {
+	since := time.Now()
 	for _, space := range spaces {
-		for more := true; more && ctx.Err() == nil; {
+		for more := true; more && ctx.Err() == nil && time.Since(since) < parkTime; {
 			err := s.n.db.InTx(ctx, func(tx *db.Tx) (err error) {
 				if more, err = park(ctx, tx, space); err != nil || more {
 					return err
