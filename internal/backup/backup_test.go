@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -111,15 +113,15 @@ func lived(t *testing.T, engine db.Engine) installation {
 	exec(t, i.d, "UPDATE queue SET state = 'running', lane = 0, node = 'old', claim = 3, incarnation = 1 WHERE head")
 	for n, state := range []string{"Success", "Failed", "Success"} {
 		exec(t, i.d, `INSERT INTO task (id, number, space, kind, description, search, arguments, priority, project, environment, tenant, runbook, batch, created, queue_time, state, ended, updated)
-			VALUES ($1, $2, 'Spaces-1', 'Deploy', '', '', '{}', false, 'Projects-1', 'Environments-1', '', '', '', 1, 1, $3, 9007199254740993, -5)`, fmt.Sprintf("ServerTasks-%d", 900+n), 900+n, state)
+			VALUES ($1, $2, 'Spaces-1', 'Deploy', '', '', '{}', false, 'Projects-1', 'Environments-1', '', '', '', 1, 1, $3, 9007199254740993, -5)`, fmt.Sprintf("ServerTasks-%d", 900_000+n), 900_000+n, state)
 	}
-	exec(t, i.d, "INSERT INTO task_mask (task, seq, sealed) VALUES ('ServerTasks-900', 1, $1)", []byte{0, 1, 0xff, '\'', 0x80})
-	exec(t, i.d, "INSERT INTO log_chunk (task, seq, entries, body) VALUES ('ServerTasks-900', 1, 2, $1)", "{\"a\":\"\U0001F680 ä\"}\n{}\n")
+	exec(t, i.d, "INSERT INTO task_mask (task, seq, sealed) VALUES ('ServerTasks-900000', 1, $1)", []byte{0, 1, 0xff, '\'', 0x80})
+	exec(t, i.d, "INSERT INTO log_chunk (task, seq, entries, body) VALUES ('ServerTasks-900000', 1, 2, $1)", "{\"a\":\"\U0001F680 ä\"}\n{}\n")
 	key, staged, err := blob.PutContent(ctx, i.blobs, "artifacts", strings.NewReader("an artifact"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	exec(t, i.d, `INSERT INTO artifact (id, space, task, run, activity, filename, source, blob, size, sha256, created) VALUES ('Artifacts-1', '', 'ServerTasks-900', '', '', 'a', 'a', $1, $2, $3, 1)`, key, staged.Size, staged.SHA256)
+	exec(t, i.d, `INSERT INTO artifact (id, space, task, run, activity, filename, source, blob, size, sha256, created) VALUES ('Artifacts-1', '', 'ServerTasks-900000', '', '', 'a', 'a', $1, $2, $3, 1)`, key, staged.Size, staged.SHA256)
 	exec(t, i.d, "DELETE FROM event WHERE number = (SELECT max(number) FROM event)") // its number is not given again
 	return i
 }
@@ -271,6 +273,48 @@ func TestRoundTripOfEnginesRow88Row92Row93(t *testing.T) {
 	if a, b := event(was), event(from); a != b {
 		t.Errorf("the next event is %d, it would have been %d", b, a)
 	}
+}
+
+// Rows are of one moment, however much is written meanwhile: no row comes without the one it refers to.
+func TestRowsAreOfOneMomentRow93(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		was := lived(t, d.Engine())
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		var writer sync.WaitGroup
+		var pushed atomic.Int64
+		writer.Go(func() {
+			for ctx.Err() == nil {
+				err := was.d.InTx(t.Context(), func(tx *db.Tx) error {
+					_, err := cluster.Push(t.Context(), tx, cluster.NewTask{Kind: "Deploy"})
+					return err
+				})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				pushed.Add(1)
+			}
+		})
+		for n := range 2 {
+			before := pushed.Load()
+			folder := filepath.Join(t.TempDir(), "backup")
+			if _, err := was.backup(t, folder); err != nil {
+				t.Fatal(err)
+			}
+			if n == 1 {
+				if pushed.Load() == before {
+					t.Error("nothing was written meanwhile")
+				}
+				stop()
+				writer.Wait()
+				to := installation{d, store(t, t.TempDir()), ""}
+				if _, err := to.restore(t.Context(), folder); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	})
 }
 
 // breaks is a store that ends the process's life, as far as the backup can see, after so many blobs.

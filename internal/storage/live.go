@@ -215,11 +215,16 @@ func (l *Live) backend(ctx context.Context, location string) (*backend, error) {
 		return b, nil
 	}
 	s, err := l.store(ctx, location)
+	if err == nil {
+		if err = blob.Belongs(ctx, s, l.conf.Cluster, false); err != nil {
+			s.Close()
+		}
+	}
+	if err != nil && location != l.conf.Own { // --blobs would not help
+		err = fault.Because(fault.InvalidField("blobs", "%s (The database names this place; see: octavo path.)", err.Error()), err)
+	}
 	if err != nil {
 		return nil, err
-	}
-	if err := blob.Belongs(ctx, s, l.conf.Cluster, false); err != nil {
-		return nil, errors.Join(err, s.Close())
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -353,6 +353,15 @@ func TestPutRow79Row81Row82(t *testing.T) {
 	if got := get(n, "logs/1"); got != "log" {
 		t.Errorf("read %q", got)
 	}
+	if err := os.Rename(other, other+"-away"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), c, false); fault.KindOf(err) != fault.Invalid || !strings.Contains(err.Error(), "octavo path") {
+		t.Errorf("the place that the database names is gone: %v", err)
+	}
+	if err := os.Rename(other+"-away", other); err != nil {
+		t.Fatal(err)
+	}
 	exec(t, d, `INSERT INTO node (name, machine, epoch, state, cap, draining, version, address, labels, registered) VALUES ('web', '', 1, 'up', 1, false, '', '', '[]', 0)`)
 	exec(t, d, "INSERT INTO node_beat (node, epoch, beats, seen) VALUES ('web', 1, 1, 1)")
 	beating, stop := context.WithCancel(t.Context())
