@@ -23,8 +23,15 @@
 //
 // A push is one round trip (insert); what has ended and the next claim are one, with their commit (settleAndClaim).
 // The dispatcher takes what else ends meanwhile, so that it shares the next one. A node at rest reads all that it
-// watches in one transaction a second (view). Work is hinted at to one other node with a free slot (hintWork), which
-// passes the hint on when it is full and more is ready.
+// watches in one transaction a second (view). Work is hinted at to one other node that seems to have a free slot (hintWork); it
+// passes the hint on when its claim has filled it. Labels that are asked for are hinted at to all (hintNeeds). A hint that
+// hits a full node is lost, and the next poll finds the task.
+//
+// # When a transaction fails
+//
+// What was settled and claimed together is tried again one by one, so that an end that always fails holds only its own slot (fly).
+// The answer to a commit may be lost, so that nobody knows whether it was one. Ends are then tried again, under the fence. A
+// claim that was committed without this node's knowledge is seen in two views, let go, and claimed anew (letGoUnbegun).
 //
 // # Who starts when
 //

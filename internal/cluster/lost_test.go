@@ -126,3 +126,24 @@ func TestWhoTakesNoTasksWakesAnother(t *testing.T) {
 		}
 	}
 }
+
+// Tasks that ask for labels and have one turn follow each other at once: none waits for a poll to show what is asked for.
+func TestLabelledTasksOfOneTurnFollowAtOnce(t *testing.T) {
+	where := dbtest.Create(t, db.SQLite)
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, where)
+		const n, each = 6, 1100 * time.Millisecond // longer than a poll, so that the last view showed none ready
+		m := w.boot("a", t.TempDir(), 3, func(context.Context, *Run) Outcome {
+			time.Sleep(each)
+			return Ended{State: Success}
+		}, func(c *Config) { c.Labels = []string{"gpu"} })
+		defer m.stop(t)
+		for range n {
+			push(t, w.d, NewTask{Turn: "T", Labels: []string{"gpu"}})
+		}
+		took := w.until(20*time.Second, "all end", func() bool { return len(w.tasks(Filter{States: []string{string(Success)}})) == n })
+		if took > n*each+1500*time.Millisecond { // the first one waits for a poll: the test is another process
+			t.Errorf("%d tasks took %v", n, took)
+		}
+	})
+}

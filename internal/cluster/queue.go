@@ -44,6 +44,13 @@ const pickNode = `SELECT topic FROM (
 // hintWork says that something may be claimed: to this node at once, and to one other with a free slot.
 func hintWork(tx *db.Tx) { tx.HintOne(queueTopic, pickNode) }
 
+// hintNeeds lets nodes look which labels are asked for, when a task that asks for some is ready: hintWork may wake one without them.
+func hintNeeds(tx *db.Tx, needs string) {
+	if needs != "" {
+		tx.Hint(lookTopic)
+	}
+}
+
 // Lanes: the order of claims before the order of places.
 const (
 	laneBegun    = 0
@@ -100,9 +107,7 @@ func Push(ctx context.Context, tx *db.Tx, n NewTask) (Task, error) {
 		return pushedBefore(ctx, tx, n, arguments)
 	}
 	t.fence.Task = t.Id
-	if len(labels) > 0 {
-		tx.Hint(lookTopic)
-	}
+	hintNeeds(tx, strings.Join(labels, " "))
 	hintWork(tx)
 	if !t.Head && due && lane < laneRegular {
 		if err := reorder(ctx, tx, n.Turn); err != nil {
@@ -233,16 +238,19 @@ func promote(ctx context.Context, tx *db.Tx, turn string) error {
 	if turn == "" {
 		return nil
 	}
-	res, err := tx.ExecContext(ctx, `UPDATE queue SET head = TRUE
+	var needs string
+	err := tx.QueryRowContext(ctx, `UPDATE queue SET head = TRUE
 		WHERE task = (SELECT b.task FROM queue b WHERE b.turn = $1 AND NOT b.head AND b.due AND b.state IN ('queued', 'released', 'running')
 				ORDER BY b.lane, b.place LIMIT 1)
-			AND NOT EXISTS (SELECT 1 FROM queue a WHERE a.turn = $1 AND a.head)`, turn)
+			AND NOT EXISTS (SELECT 1 FROM queue a WHERE a.turn = $1 AND a.head) RETURNING needs`, turn).Scan(&needs)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("promote: %w", err)
 	}
-	if n, err := res.RowsAffected(); err == nil && n > 0 {
-		hintWork(tx)
-	}
+	hintWork(tx)
+	hintNeeds(tx, needs)
 	return nil
 }
 

@@ -31,7 +31,7 @@ const (
 	promoteAll = `UPDATE queue SET head = TRUE WHERE task = ANY (ARRAY(
 			SELECT (SELECT b.task FROM queue b WHERE b.turn = k AND NOT b.head AND b.due AND b.state IN ('queued', 'released', 'running')
 				ORDER BY b.lane, b.place LIMIT 1)
-			FROM unnest($1::text[]) k WHERE NOT EXISTS (SELECT 1 FROM queue a WHERE a.turn = k AND a.head))) RETURNING place`
+			FROM unnest($1::text[]) k WHERE NOT EXISTS (SELECT 1 FROM queue a WHERE a.turn = k AND a.head))) RETURNING place, needs`
 )
 
 // settled is what one transaction of the dispatcher has done.
@@ -164,7 +164,9 @@ func endStatements(tx *db.Tx, ends []result, out *settled) (over map[string]bool
 	if turns = slices.Compact(turns); len(turns) > 0 {
 		statements = append(statements, db.Statement{Query: promoteAll, Args: []any{turns}, Row: func(row db.Scanner) error {
 			var place int64
-			err := row.Scan(&place)
+			var needs string
+			err := row.Scan(&place, &needs)
+			hintNeeds(tx, needs)
 			if out.promoted++; out.lowest == 0 || place < out.lowest {
 				out.lowest = place
 			}
