@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -132,26 +133,32 @@ func (s *space) cycle(ctx context.Context, t *tally, n, k int, length time.Durat
 		f.nodes = append(f.nodes, node)
 	}
 	time.Sleep(1500 * time.Millisecond) // all are under way, and every connection has prepared its statements
-	m, err := s.b.meter(ctx, s.name)
+	// What is counted and what it cost are read at the same moments; so the transactions, whose reading takes longer, have a count of their own.
+	t0, err := s.b.meter(ctx, s.name)
 	if err != nil {
 		return cost{}, err
 	}
-	commits, err := m.ours(ctx)
+	commits, err := t0.ours(ctx)
+	if err != nil {
+		return cost{}, err
+	}
+	first := counted.Load()
+	m, err := s.b.meter(ctx, s.name)
 	if err != nil {
 		return cost{}, err
 	}
 	before := counted.Load()
 	time.Sleep(length)
-	done := int(counted.Load() - before)
-	after, err := m.ours(ctx)
+	c, err := m.stop(ctx, int(counted.Load()-before), nil)
 	if err != nil {
 		return cost{}, err
 	}
-	c, err := m.stop(ctx, done, nil)
-	if err != nil {
+	last := counted.Load()
+	after, err := t0.ours(ctx)
+	if err := errors.Join(err, t0.conn.Close(ctx)); err != nil {
 		return cost{}, err
 	}
-	c.transactions = (after - commits) / float64(done)
+	c.transactions = (after - commits) / float64(last-first)
 	stop.Store(true)
 	var wg sync.WaitGroup
 	errs := make([]error, n)

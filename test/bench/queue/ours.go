@@ -56,20 +56,20 @@ func (s *space) statements(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close(ctx)
-	rows, err := conn.Query(ctx, `SELECT calls, total_exec_time, rows, shared_blks_hit, left(regexp_replace(query, '\s+', ' ', 'g'), 110) FROM pg_stat_statements
+	rows, err := conn.Query(ctx, `SELECT calls, total_exec_time, rows, shared_blks_hit, wal_bytes::bigint, wal_fpi, left(regexp_replace(query, '\s+', ' ', 'g'), 110) FROM pg_stat_statements
 		WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY total_exec_time DESC LIMIT 12`)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var calls, n, hits int64
+		var calls, n, hits, wal, full int64
 		var ms float64
 		var query string
-		if err := rows.Scan(&calls, &ms, &n, &hits, &query); err != nil {
+		if err := rows.Scan(&calls, &ms, &n, &hits, &wal, &full, &query); err != nil {
 			return err
 		}
-		s.b.Note("%8d calls %9.0f ms %8d rows %10d pages  %s", calls, ms, n, hits, query)
+		s.b.Note("%8d calls %9.0f ms %8d rows %10d pages read %10d B of WAL (%d whole pages)  %s", calls, ms, n, hits, wal, full, query)
 	}
 	return rows.Err()
 }
