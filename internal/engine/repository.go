@@ -130,10 +130,21 @@ func (c *checking) index(ctx context.Context) error {
 		}
 		next := at
 		err := c.store(ctx, "check index", func(tx *db.Tx) error {
-			var mended []string
+			var mended, clashes []string
 			var err error
-			if next, mended, done, err = feed.Reindex(ctx, tx, at, 200); err != nil || len(mended) == 0 {
+			if next, mended, clashes, done, err = feed.Reindex(ctx, tx, at, 200); err != nil {
 				return err
+			}
+			if len(clashes) > 0 {
+				if err := c.fence.SetWarnings(ctx, tx); err != nil {
+					return err
+				}
+				if err := tasklog.Append(ctx, tx, c.fence, tasklog.Line(c.task.Id, tasklog.Error, "These are the same version by the rules of this server, so their index was left as it is: "+strings.Join(clashes, ", ")+". Please delete one of each.")); err != nil {
+					return err
+				}
+			}
+			if len(mended) == 0 {
+				return nil
 			}
 			return tasklog.Append(ctx, tx, c.fence, tasklog.Line(c.task.Id, tasklog.Warning, "The index was wrong for these, and is mended: "+strings.Join(mended, ", ")+"."))
 		})
@@ -208,20 +219,26 @@ func (c *checking) inspect(reading, ctx context.Context, content feed.Content, a
 		}
 	}
 	contents, bytes, bad := c.contents+1, c.bytes+content.Size, c.bad
-	var entries []tasklog.Entry
-	switch {
-	case trouble != "":
-		bad++
-		entries = append(entries, tasklog.Line(c.task.Id, tasklog.Error, fmt.Sprintf("%s is %s: %s.", versions, trouble, why)))
-	case content.Trouble != "":
-		entries = append(entries, tasklog.Line(c.task.Id, tasklog.Info, fmt.Sprintf("%s was %s, and is whole again.", versions, content.Trouble)))
-	}
-	if percent := contents * 100 / max(all, contents); percent != c.contents*100/max(all, contents) {
-		entries = append(entries, tasklog.Entry{Activity: c.task.Id, Change: &tasklog.Change{Percent: int(percent), Message: fmt.Sprintf("%d of %d", contents, max(all, contents))}})
-	}
 	err = c.store(ctx, "check content", func(tx *db.Tx) error {
-		if err := feed.Mark(ctx, tx, content.Key, trouble); err != nil {
+		current, err := feed.Mark(ctx, tx, content, trouble)
+		if err != nil {
 			return err
+		}
+		trouble := trouble
+		if !current {
+			trouble = "" // it was pushed anew while we looked
+		}
+		var entries []tasklog.Entry
+		bad = c.bad
+		switch {
+		case trouble != "":
+			bad++
+			entries = append(entries, tasklog.Line(c.task.Id, tasklog.Error, fmt.Sprintf("%s is %s: %s.", versions, trouble, why)))
+		case content.Trouble != "":
+			entries = append(entries, tasklog.Line(c.task.Id, tasklog.Info, fmt.Sprintf("%s was %s, and is whole again.", versions, content.Trouble)))
+		}
+		if percent := contents * 100 / max(all, contents); percent != c.contents*100/max(all, contents) {
+			entries = append(entries, tasklog.Entry{Activity: c.task.Id, Change: &tasklog.Change{Percent: int(percent), Message: fmt.Sprintf("%d of %d", contents, max(all, contents))}})
 		}
 		if _, err := tx.ExecContext(ctx, `INSERT INTO repository_check (task, position, contents, bytes, bad) VALUES ($1, $2, $3, $4, $5)
 			ON CONFLICT (task) DO UPDATE SET position = excluded.position, contents = excluded.contents, bytes = excluded.bytes, bad = excluded.bad`,

@@ -3,6 +3,7 @@ package feed
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +23,8 @@ type Content struct {
 	Sha256   string
 	Versions []string // "Acme.Web 1.2.3", with the space where it is needed to tell them apart
 	Trouble  string   // as the last check left it
+	made     string   // with since: tells whether it was pushed anew after it was listed
+	since    int64
 }
 
 // Troubles that Inspect finds.
@@ -33,7 +36,7 @@ const (
 
 // Contents lists what all versions of all spaces consist of, in the order of keys, behind a key.
 func Contents(ctx context.Context, tx *db.Tx, after string, limit int) ([]Content, error) {
-	rows, err := tx.QueryContext(ctx, `SELECT p.blob, p.size, p.sha256, p.space, p.package_id, p.version, b.trouble FROM package p JOIN package_blob b ON b.key = p.blob
+	rows, err := tx.QueryContext(ctx, `SELECT p.blob, p.size, p.sha256, p.space, p.package_id, p.version, b.trouble, b.made, b.since FROM package p JOIN package_blob b ON b.key = p.blob
 		WHERE p.blob IN (SELECT DISTINCT n.blob FROM package n WHERE n.blob > $1 ORDER BY n.blob LIMIT $2) ORDER BY p.blob, p.space, p.name_key`, after, limit)
 	if err != nil {
 		return nil, fmt.Errorf("list package contents: %w", err)
@@ -43,7 +46,7 @@ func Contents(ctx context.Context, tx *db.Tx, after string, limit int) ([]Conten
 	for rows.Next() {
 		var c Content
 		var space, id, version string
-		if err := rows.Scan(&c.Key, &c.Size, &c.Sha256, &space, &id, &version, &c.Trouble); err != nil {
+		if err := rows.Scan(&c.Key, &c.Size, &c.Sha256, &space, &id, &version, &c.Trouble, &c.made, &c.since); err != nil {
 			return nil, fmt.Errorf("list package contents: %w", err)
 		}
 		if len(out) == 0 || out[len(out)-1].Key != c.Key {
@@ -80,13 +83,18 @@ func (r Repository) Inspect(ctx context.Context, c Content, pace *rate.Limiter) 
 }
 
 // Mark notes what a check found wrong with content, "" for nothing. An upload of the same content mends it and takes
-// the mark away.
-func Mark(ctx context.Context, tx *db.Tx, key, trouble string) error {
-	_, err := tx.ExecContext(ctx, `UPDATE package_blob SET trouble = $2 WHERE key = $1 AND trouble <> $2`, key, trouble)
+// the mark away; so one that came after the look at it has the last word, and current is false.
+func Mark(ctx context.Context, tx *db.Tx, c Content, trouble string) (current bool, err error) {
+	res, err := tx.ExecContext(ctx, `UPDATE package_blob SET trouble = $2 WHERE key = $1 AND made = $3 AND since = $4 AND trouble <> $2`, c.Key, trouble, c.made, c.since)
 	if err != nil {
-		return fmt.Errorf("mark package content: %w", err)
+		return false, fmt.Errorf("mark package content: %w", err)
 	}
-	return nil
+	if n, err := res.RowsAffected(); err != nil || n > 0 {
+		return n > 0, err
+	}
+	var n int
+	err = tx.QueryRowContext(ctx, `SELECT count(*) FROM package_blob WHERE key = $1 AND made = $2 AND since = $3`, c.Key, c.made, c.since).Scan(&n)
+	return n > 0, err
 }
 
 // Used tells whether some version consists of a content.
@@ -177,8 +185,9 @@ func (r Repository) known(ctx context.Context, batch []blob.Info) (known map[str
 type Place struct{ space, name string }
 
 // Reindex looks at the next versions behind a place, and makes anew what finds and orders them where it is not what id and
-// version say, as after a change of the rules. It tells which it mended; done when there are no more.
-func Reindex(ctx context.Context, tx *db.Tx, after Place, limit int) (next Place, mended []string, done bool, err error) {
+// version say, as after a change of the rules. It tells which it mended; done when there are no more. Two versions that the
+// rules have made one stay as they are, in clashes, for a person to delete one of them.
+func Reindex(ctx context.Context, tx *db.Tx, after Place, limit int) (next Place, mended, clashes []string, done bool, err error) {
 	type entry struct {
 		at                 Place
 		id, version, idKey string
@@ -189,19 +198,19 @@ func Reindex(ctx context.Context, tx *db.Tx, after Place, limit int) (next Place
 	rows, err := tx.QueryContext(ctx, `SELECT space, name_key, package_id, version, id_key, sort_key FROM package
 		WHERE (space, name_key) > ($1, $2) ORDER BY space, name_key LIMIT $3`, after.space, after.name, limit)
 	if err != nil {
-		return after, nil, false, fmt.Errorf("re-index packages: %w", err)
+		return after, nil, nil, false, fmt.Errorf("re-index packages: %w", err)
 	}
 	var all []entry
 	for rows.Next() {
 		var e entry
 		if err := rows.Scan(&e.at.space, &e.at.name, &e.id, &e.version, &e.idKey, &e.sort); err != nil {
-			return after, nil, false, errors.Join(err, rows.Close())
+			return after, nil, nil, false, errors.Join(err, rows.Close())
 		}
 		e.goodName, e.goodID, e.goodSort = nameKey(e.id+"."+e.version), nameKey(e.id), sortKey(e.version)
 		all = append(all, e)
 	}
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return after, nil, false, err
+		return after, nil, nil, false, err
 	}
 	next = after
 	for _, e := range all {
@@ -209,13 +218,25 @@ func Reindex(ctx context.Context, tx *db.Tx, after Place, limit int) (next Place
 		if e.at.name == e.goodName && e.idKey == e.goodID && bytes.Equal(e.sort, e.goodSort) {
 			continue
 		}
+		name := strings.Join([]string{e.id, e.version, "(" + e.at.space + ")"}, " ")
+		if e.at.name != e.goodName {
+			var id, version string
+			err := tx.QueryRowContext(ctx, `SELECT package_id, version FROM package WHERE space = $1 AND name_key = $2`, e.at.space, e.goodName).Scan(&id, &version)
+			if err == nil {
+				clashes = append(clashes, name+" and "+id+" "+version)
+				continue
+			}
+			if !errors.Is(err, sql.ErrNoRows) {
+				return after, nil, nil, false, fmt.Errorf("re-index %s: %w", name, err)
+			}
+		}
 		if _, err := tx.ExecContext(ctx, `UPDATE package SET name_key = $3, id_key = $4, sort_key = $5 WHERE space = $1 AND name_key = $2`,
 			e.at.space, e.at.name, e.goodName, e.goodID, e.goodSort); err != nil {
-			return after, nil, false, fmt.Errorf("re-index %s %s: %w", e.id, e.version, err)
+			return after, nil, nil, false, fmt.Errorf("re-index %s %s: %w", e.id, e.version, err)
 		}
-		mended = append(mended, strings.Join([]string{e.id, e.version, "(" + e.at.space + ")"}, " "))
+		mended = append(mended, name)
 	}
-	return next, mended, len(all) < limit, nil
+	return next, mended, clashes, len(all) < limit, nil
 }
 
 // paced is a store that is read no faster than its limiter lets it, so that a check leaves the disk to deployments.

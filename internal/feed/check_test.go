@@ -72,7 +72,13 @@ func TestInspectFindsWhatIsMissingOrDamaged(t *testing.T) { // behaviour.md 2.16
 				t.Fatalf("%v: %q %q, %v", c.Versions, trouble, why, err)
 			}
 			got[strings.Join(c.Versions, ", ")] = trouble
-			if err := d.InTx(t.Context(), func(tx *db.Tx) error { return Mark(t.Context(), tx, c.Key, trouble) }); err != nil {
+			if err := d.InTx(t.Context(), func(tx *db.Tx) error {
+				current, err := Mark(t.Context(), tx, c, trouble)
+				if !current {
+					t.Errorf("%v: nobody pushed it meanwhile", c.Versions)
+				}
+				return err
+			}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -93,6 +99,16 @@ func TestInspectFindsWhatIsMissingOrDamaged(t *testing.T) { // behaviour.md 2.16
 		if n := troubled(); n != 3 {
 			t.Errorf("%d contents are marked, want 3", n)
 		}
+		looked := contents(t, d, "", 100)
+		if err := d.InTx(t.Context(), func(tx *db.Tx) error { // pushes come later than the look, also by the clock
+			_, err := tx.ExecContext(t.Context(), "UPDATE package_blob SET since = since - 1000")
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		for i := range looked {
+			looked[i].since -= 1000
+		}
 		// Pushing the same again mends it and takes the mark away.
 		for _, name := range []string{"Gone", "Bent", "Short"} {
 			upload(t, r, name+".1.0.0.zip", zipOf(t, map[string]string{"a": name}), OverwriteExisting)
@@ -104,6 +120,21 @@ func TestInspectFindsWhatIsMissingOrDamaged(t *testing.T) { // behaviour.md 2.16
 		}
 		if n := troubled(); n != 0 {
 			t.Errorf("%d contents are still marked", n)
+		}
+		// What was seen before says nothing of what was pushed since.
+		for _, c := range looked {
+			if err := d.InTx(t.Context(), func(tx *db.Tx) error {
+				current, err := Mark(t.Context(), tx, c, Missing)
+				if current != strings.HasPrefix(c.Versions[0], "Good") {
+					t.Errorf("%v: current is %v", c.Versions, current)
+				}
+				return err
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := troubled(); n != 1 {
+			t.Errorf("%d contents are marked, want the one that was not pushed again", n)
 		}
 	})
 }
@@ -136,13 +167,14 @@ func TestReindexMendsTheIndex(t *testing.T) {
 		for _, version := range []string{"1.9.0", "1.10.0", "1.2.0"} {
 			upload(t, r, "Web."+version+".zip", zipOf(t, map[string]string{"a": version}), "")
 		}
+		var clashes []string
 		run := func() (mended []string) {
 			t.Helper()
 			var at Place
 			for done := false; !done; {
 				if err := d.InTx(t.Context(), func(tx *db.Tx) error {
-					next, some, last, err := Reindex(t.Context(), tx, at, 2)
-					at, done, mended = next, last, append(mended, some...)
+					next, some, same, last, err := Reindex(t.Context(), tx, at, 2)
+					at, done, mended, clashes = next, last, append(mended, some...), append(clashes, same...)
 					return err
 				}); err != nil {
 					t.Fatal(err)
@@ -170,6 +202,26 @@ func TestReindexMendsTheIndex(t *testing.T) {
 			return err
 		}); err != nil {
 			t.Fatal(err)
+		}
+		if clashes != nil {
+			t.Errorf("there are no clashes, but %v", clashes)
+		}
+		// Two versions that are one by the rules are told, and what is behind them is mended all the same.
+		if err := d.InTx(t.Context(), func(tx *db.Tx) error {
+			for _, q := range []string{"UPDATE package SET version = '1.9.0', name_key = 'a' WHERE version = '1.2.0'", "UPDATE package SET id_key = 'weh' WHERE version = '1.10.0'"} {
+				if _, err := tx.ExecContext(t.Context(), q); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]string{"Web 1.10.0 (Spaces-1)"}, run()); diff != "" {
+			t.Error(diff)
+		}
+		if diff := cmp.Diff([]string{"Web 1.9.0 (Spaces-1) and Web 1.9.0"}, clashes); diff != "" {
+			t.Error(diff)
 		}
 	})
 }
