@@ -37,22 +37,24 @@ func (e *Engine) tidyWork(ctx context.Context) error {
 	if err != nil || len(old) == 0 {
 		return err
 	}
-	var tickets []any
-	for _, o := range old {
-		tickets = append(tickets, o.name)
-	}
-	var live []string
-	err = e.DB.Read(ctx, func(tx *db.Tx) (err error) {
-		live, err = texts(ctx, tx, "SELECT ticket FROM script_run WHERE state IN ('planned', 'started') AND ticket IN ("+db.List(1, len(tickets))+")", tickets...)
-		return err
-	})
-	if err != nil {
-		return err
-	}
 	var failed error
-	for _, o := range old {
-		if !slices.Contains(live, o.name) {
-			failed = errors.Join(failed, os.RemoveAll(filepath.Join(e.Work, "Work", o.name)))
+	for some := range slices.Chunk(old, 500) { // a statement takes only so many parameters
+		var tickets []any
+		for _, o := range some {
+			tickets = append(tickets, o.name)
+		}
+		var live []string
+		err = e.DB.Read(ctx, func(tx *db.Tx) (err error) {
+			live, err = texts(ctx, tx, "SELECT ticket FROM script_run WHERE state IN ('planned', 'started') AND ticket IN ("+db.List(1, len(tickets))+")", tickets...)
+			return err
+		})
+		if err != nil {
+			return errors.Join(failed, err)
+		}
+		for _, o := range some {
+			if path := filepath.Join(e.Work, "Work", o.name); !slices.Contains(live, o.name) && o.untouched(path) {
+				failed = errors.Join(failed, os.RemoveAll(path))
+			}
 		}
 	}
 	return failed
@@ -83,7 +85,11 @@ func (e *Engine) tidyFiles(space func(string) (free, total int64, err error)) er
 		if time.Since(o.used) < cacheAge && freed >= need && !strings.HasPrefix(o.name, ".fetching-") {
 			continue
 		}
-		if err := os.Remove(filepath.Join(dir, o.name)); err != nil {
+		path := filepath.Join(dir, o.name)
+		if !o.untouched(path) { // a script has come to need it
+			continue
+		}
+		if err := os.Remove(path); err != nil {
 			failed = errors.Join(failed, err)
 			continue
 		}
@@ -99,6 +105,12 @@ type entry struct {
 	name string
 	size int64
 	used time.Time
+}
+
+// untouched tells whether nobody has touched it since it was listed.
+func (e entry) untouched(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.ModTime().Equal(e.used)
 }
 
 // olderThan lists what a folder has that nobody touched for some time; a folder that is not there has nothing.

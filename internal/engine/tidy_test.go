@@ -95,3 +95,34 @@ func TestANodeTidiesItsOwnFolder(t *testing.T) { // P16, K26, K27
 		}
 	})
 }
+
+func TestTidyKeepsWhatIsTouchedMeanwhile(t *testing.T) {
+	e := &Engine{Work: t.TempDir(), Log: slog.New(slog.DiscardHandler)}
+	dir := filepath.Join(e.Work, "Files")
+	old := time.Now().Add(-100 * 24 * time.Hour)
+	err := os.Mkdir(dir, 0o700)
+	for _, name := range []string{"used", "unused"} {
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, name), nil, 0o600)
+		}
+		if err == nil {
+			err = os.Chtimes(filepath.Join(dir, name), old, old)
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	space := func(string) (free, total int64, err error) { // asked between the list and the removal
+		return 1, 1, os.Chtimes(filepath.Join(dir, "used"), time.Now(), time.Now())
+	}
+	if err := e.tidyFiles(space); err != nil {
+		t.Fatal(err)
+	}
+	left, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{filepath.Join(dir, "used")}, left); diff != "" {
+		t.Error(diff)
+	}
+}
