@@ -586,6 +586,50 @@ func TestTakenWithoutKnowing(t *testing.T) {
 	})
 }
 
+// TestAnsweredWithoutKnowing: a node that is told that the commit failed by which it wrote an answer leaves what belongs to
+// it, since the caller reads it, or has removed the row when it did.
+func TestAnsweredWithoutKnowing(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		own, wire := dbtest.OpenWire(t, w.where)
+		t.Cleanup(func() { own.Close() })
+		b := w.nodeOn("b", own)
+		newAgent("agent").polls(b) // so it serves
+		if is, err := b.Connected(t.Context(), subscription); !is || err != nil {
+			t.Fatal(is, err)
+		}
+		for _, read := range []bool{false, true} {
+			w.do(func(ctx context.Context, tx *db.Tx) error {
+				if err := insertCall(ctx, tx, "1", "poll://x/", "b", b.now.Load(), []byte("r")); err != nil {
+					return err
+				}
+				_, err := tx.ExecContext(ctx, "UPDATE call SET state = 'taken', taker = 'b', taker_epoch = $1", b.now.Load())
+				return err
+			})
+			var once sync.Once
+			var lost atomic.Bool
+			wire.Around(func(did []dbtest.Statement, commit func() error) error {
+				err := commit()
+				for _, s := range did {
+					if err == nil && s.Rows > 0 && strings.Contains(s.Query, "SET state = $4, answer") {
+						once.Do(func() { err = dbtest.ErrWire; lost.Store(true) })
+					}
+				}
+				if read && errors.Is(err, dbtest.ErrWire) {
+					w.exec("DELETE FROM call")
+				}
+				return err
+			})
+			if told := b.settle(taken{id: "1", subscription: "poll://x/", epoch: b.now.Load()}, "answered", []byte("x"), ""); !told || !lost.Load() {
+				t.Errorf("read: %v; told: %v; the commit was lost: %v", read, told, lost.Load())
+			}
+			w.exec("DELETE FROM call")
+		}
+		if b.settle(taken{id: "1", subscription: "poll://x/", epoch: b.now.Load()}, "answered", []byte("x"), "") {
+			t.Error("nobody waits for it, but it is told")
+		}
+	})
+}
+
 // TestGivenUp: only of a call that it took away itself while it waited a caller may say that nothing ran.
 func TestGivenUp(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {

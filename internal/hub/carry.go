@@ -265,13 +265,17 @@ func reason(err error) string {
 }
 
 // settle writes an outcome. A database that does not answer is asked again while this node serves under the epoch,
-// since the caller waits. It is false when nobody waits any more.
+// since the caller waits. It is false when nobody waits any more. A commit whose answer was lost may have told the caller,
+// who may have read the outcome and removed the row since: then its parts are the caller's, and the sweep removes what it leaves.
 func (h *Hub) settle(t taken, state string, answer []byte, text string) bool {
-	for {
+	for again := false; ; again = true {
 		var told bool
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(h.serving), patience)
 		err := h.db.InTx(bounded, func(tx *db.Tx) (err error) {
-			told, err = settleCall(bounded, tx, t, h.node, state, answer, text)
+			if told, err = settleCall(bounded, tx, t, h.node, state, answer, text); err != nil || told || !again {
+				return err
+			}
+			told, err = toldBefore(bounded, tx, t, h.node, state)
 			return err
 		})
 		cancel()
@@ -287,6 +291,17 @@ func (h *Hub) settle(t taken, state string, answer []byte, text string) bool {
 		case <-time.After(callPoll/2 + mathrand.N(callPoll/2)):
 		}
 	}
+}
+
+// toldBefore tells whether an earlier commit may have written the outcome.
+func toldBefore(ctx context.Context, tx *db.Tx, t taken, node, state string) (bool, error) {
+	var now, taker string
+	var epoch int64
+	err := tx.QueryRowContext(ctx, "SELECT state, taker, taker_epoch FROM call WHERE id = $1", t.id).Scan(&now, &taker, &epoch)
+	if errors.Is(err, sql.ErrNoRows) {
+		return true, nil
+	}
+	return err == nil && now == state && taker == node && epoch == t.epoch, err
 }
 
 func settleCall(ctx context.Context, tx *db.Tx, t taken, node, state string, answer []byte, text string) (bool, error) {

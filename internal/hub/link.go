@@ -219,21 +219,25 @@ func (h *Hub) doubtLinks(ctx context.Context, epoch int64) error {
 	if err != nil {
 		return err
 	}
-	for subscription, number := range newer {
-		if h.links.isNews(subscription, number) {
-			h.polls.Doubt(subscription)
-		}
+	for _, subscription := range h.links.news(newer) {
+		h.polls.Doubt(subscription)
 	}
 	return nil
 }
 
-func (l *links) isNews(subscription string, number int64) bool {
+// news tells for which agents there is a newer link elsewhere that was not known before. Where there is none any more all is
+// forgotten, since the numbers of an agent begin anew once its last row is gone.
+func (l *links) news(newer map[string]int64) (subscriptions []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	one := l.of[subscription]
-	if one == nil || one.newest >= number {
-		return false
+	for subscription, one := range l.of {
+		number := newer[subscription]
+		if number > one.newest {
+			subscriptions = append(subscriptions, subscription)
+		}
+		if number == 0 || number > one.newest {
+			one.newest = number
+		}
 	}
-	one.newest = number
-	return true
+	return subscriptions
 }
