@@ -725,8 +725,7 @@ func TestRetentionWaitsForReleasesBeingMade(t *testing.T) { // K30
 			"Name": "Install", "ActionType": "Octopus.TentaclePackage", "Properties": map[string]any{}, "Packages": []any{map[string]any{"Name": "", "PackageId": "Used", "FeedId": "feeds-builtin", "AcquisitionLocation": "Server"}},
 		}}}}
 	})
-	maker := *h.use // another node
-	maker.DB = dbtest.Open(t, where)
+	maker := &control.Control{DB: dbtest.Open(t, where), Ring: h.use.Ring, Packages: h.use.Packages, Node: "n2"}
 	made := make(chan error, 1)
 	var pushed string
 	h.must(dbtest.Open(t, where).InTx(h.ctx, func(tx *db.Tx) error {
