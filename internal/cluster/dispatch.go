@@ -96,6 +96,7 @@ type session struct {
 	breath  <-chan time.Time // when to claim again what was left to others first
 	drained mark             // since when the node drains; zero: it does not
 	hands   sync.WaitGroup
+	reached sync.Map // nodes, by reachedNode, whose ports have answered this one
 }
 
 func newSession(n *Node) *session {

@@ -16,7 +16,7 @@
 // sees another's counter stand still for 15 s raises that node's epoch and releases its tasks, in one
 // compare-and-set. Released is not failed: the task keeps turn and place, is claimed before anything
 // queued, and its handler goes on from what is written. On PostgreSQL a killed process is seen by two
-// witnesses: the database freed its session lock, and its port refuses. Who holds a connection to that port
+// witnesses: the database freed its session lock, and its port refuses, which answered before. Who holds a connection to that port
 // (guarding) asks them at once, the others within a second. No clock value is compared between machines.
 //
 // # What it costs

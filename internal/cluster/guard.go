@@ -28,6 +28,7 @@ func (s *session) guarding(ctx context.Context) {
 		if err != nil {
 			continue // who reads the views asks the witnesses
 		}
+		s.reached.Store(reachedNode{next.node, next.epoch}, true)
 		if s.until(ctx, conn, next) {
 			// Its session lock is free as soon as the database has noticed, too.
 			for _, pause := range []time.Duration{5 * time.Millisecond, 20 * time.Millisecond, 100 * time.Millisecond} {
@@ -39,6 +40,21 @@ func (s *session) guarding(ctx context.Context) {
 				offer(s.kick, struct{}{})
 			}
 		}
+	}
+}
+
+// reachedNode is one registration of a node.
+type reachedNode struct {
+	node  string
+	epoch int64
+}
+
+// reach notes that a node's port answers this one.
+func (s *session) reach(ctx context.Context, b seenBeat) {
+	dialer := net.Dialer{Timeout: s.n.conf.Timing.Limit}
+	if conn, err := dialer.DialContext(ctx, "tcp", b.address); err == nil {
+		conn.Close()
+		s.reached.Store(reachedNode{b.node, b.epoch}, true)
 	}
 }
 

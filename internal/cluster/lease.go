@@ -119,7 +119,7 @@ func reap(ctx context.Context, tx *db.Tx, b beatRow) (bool, error) {
 }
 
 // killed tells that two witnesses say that a node's process is gone: the database freed its session
-// lock, and its port refuses. Either alone happens to living nodes; anything less sure than a refusal,
+// lock, and its port refuses, which has answered this node before (a firewall may refuse always). Either alone happens to living nodes; anything less sure than a refusal,
 // such as no answer, waits for the counter (performance.md 3.9).
 func (s *session) killed(ctx context.Context, b beatRow) bool {
 	var gone bool
@@ -137,7 +137,7 @@ func (s *session) killed(ctx context.Context, b beatRow) bool {
 		gone, err = db.Absent(ctx, tx, b.node)
 		return err
 	})
-	if err != nil || !gone {
+	if _, answered := s.reached.Load(reachedNode{b.node, b.epoch}); err != nil || !gone || !answered {
 		return false
 	}
 	host, _, err := net.SplitHostPort(address)
@@ -243,6 +243,8 @@ func (s *session) tell(ctx context.Context, trouble string) error {
 func (s *session) watching(ctx context.Context) {
 	t := s.n.conf.Timing
 	seen := map[string]*observer{}
+	var dials sync.WaitGroup
+	defer dials.Wait()
 	wait := s.jitter(t.Poll / 2)
 	said := "" // by this epoch, of its trouble
 	for round := 0; ; round++ {
@@ -270,6 +272,9 @@ func (s *session) watching(ctx context.Context) {
 			if o == nil {
 				o = &observer{}
 				seen[b.node] = o
+			}
+			if _, answered := s.reached.Load(reachedNode{b.node, b.epoch}); !answered && b.address != "" && (o.row.epoch != b.epoch || round%16 == 0) {
+				dials.Go(func() { s.reach(ctx, b) })
 			}
 			if still, _ := o.look(b.beatRow, v.asked, t); !still && !(b.absent && s.killed(ctx, b.beatRow)) {
 				continue

@@ -552,11 +552,13 @@ func TestNodesOnPostgres(t *testing.T) {
 // A killed process is seen by two witnesses, its session lock and its port; one alone is not enough.
 func TestTwoWitnessesOfADeath(t *testing.T) {
 	for name, c := range map[string]struct {
-		port bool // its port still answers
-		want string
+		port   bool // its port still answers
+		walled bool // its port never answered
+		want   string
 	}{
-		"lock gone, port refuses": {false, "dead"},
-		"lock gone, port answers": {true, "up"},
+		"lock gone, port refuses":        {false, false, "dead"},
+		"lock gone, port answers":        {true, false, "up"},
+		"lock gone, port always refuses": {false, true, "up"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -566,22 +568,33 @@ func TestTwoWitnessesOfADeath(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer port.Close()
+			if c.walled {
+				port.Close()
+			}
 			a := w.boot("a", t.TempDir(), 4, takes(time.Hour), func(c *Config) { c.Address = port.Addr().String() })
 			b := w.boot("b", t.TempDir(), 4, takes(0))
 			defer b.stop(t)
 			if !a.present {
 				t.Fatal("a does not hold its lock")
 			}
-			if !c.port {
+			if !c.port && !c.walled {
+				conn, err := port.Accept() // b has seen it
+				if err != nil {
+					t.Fatal(err)
+				}
 				port.Close()
-				if b.killedNow(t, "a") {
+				defer conn.Close()
+				if b.killedNow(t, "a", !c.walled) {
 					t.Fatal("a refused connection alone was enough")
 				}
 			}
 			a.kill(t)
 			if c.want == "up" {
-				if b.killedNow(t, "a") {
-					t.Error("a lost lock alone was enough")
+				for gone := false; !gone; { // the database takes a moment to see that the connection is
+					gone = in(t, w.d, func(ctx context.Context, tx *db.Tx) (bool, error) { return db.Absent(ctx, tx, "a") })
+				}
+				if b.killedNow(t, "a", !c.walled) {
+					t.Error("that was enough")
 				}
 				return
 			}
@@ -598,7 +611,7 @@ func TestTwoWitnessesOfADeath(t *testing.T) {
 }
 
 // killedNow asks a machine's own eyes.
-func (m *machine) killedNow(t *testing.T, other string) bool {
+func (m *machine) killedNow(t *testing.T, other string, answered bool) bool {
 	t.Helper()
 	var row beatRow
 	all := in(t, m.d, beats)
@@ -609,6 +622,9 @@ func (m *machine) killedNow(t *testing.T, other string) bool {
 	}
 	s := newSession(m.Node)
 	defer s.cancel(nil)
+	if answered {
+		s.reached.Store(reachedNode{row.node, row.epoch}, true)
+	}
 	return s.killed(t.Context(), row) || in(t, m.d, func(ctx context.Context, tx *db.Tx) (NodeInfo, error) { return GetNode(ctx, tx, other) }).State == "dead"
 }
 
