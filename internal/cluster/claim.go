@@ -74,10 +74,10 @@ var claimWordsOf = map[db.Engine]claimWords{
 	},
 }
 
-// A claim begins behind its floor, the first place of the last one, so that it does not step over the entries that an index keeps of
-// all that was claimed before, for as long as an old snapshot is held anywhere (performance.md 3.5). What becomes ready before
-// the floor is found by a claim without one: when the floor leaves slots free, after this node's own promotions, and with
-// every view, so within a second.
+// When entries of queue pile up that are over but cannot be cleared away, because an old snapshot is held somewhere, a claim begins
+// behind its floor, the first place of the last one, so that it does not step over all of them (performance.md 3.5). What becomes ready
+// before the floor is found by a claim without one: when the floor leaves slots free, after this node's own promotions, and with
+// every view. So then, and only then, may a task be overtaken for up to a second.
 
 // claimText makes the statement: one range of the index of tasks that any node may run, and one more for each set of
 // labels that the node serves. A node that does not have the labels (any more) gets nothing out of their range.

@@ -89,6 +89,7 @@ type session struct {
 	serves  []string          // sets of labels that ready tasks ask for and this node has, at the last look
 	cap     int               // of this node, at the last look
 	floor   int64             // of the next claim
+	crowded bool              // by the last view: claims without a floor step over many dead entries
 	unbegun map[string]runRow // claims that the last view showed and this node knows nothing of
 	hinted  time.Time         // when somebody last said that there is work
 	balance balance
@@ -301,7 +302,7 @@ func (s *session) tick(seen *view, woken bool) {
 	}
 	ending := false
 	if seen != nil {
-		s.floor = 0
+		s.floor, s.crowded = 0, seen.dead > crowd
 		var err error
 		if ending, err = s.apply(ctx, seen); err != nil {
 			s.warn(ctx, "look at this node's orders", err)
@@ -414,6 +415,10 @@ func (s *session) commit(ctx context.Context, f *flight) error {
 	return err
 }
 
+// crowd is how many dead entries claims step over before they begin behind a floor. Autovacuum keeps them below it, but for
+// thousands of tasks a second or a snapshot that is held.
+const crowd = 20_000
+
 // floor is that of the next claim: there is one when this claim was filled.
 func (f *flight) floor() (place int64) {
 	if f.engine != db.Postgres || f.claims == nil || f.did.took == 0 || f.did.took < f.most && f.mine.running+f.did.took < f.mine.cap {
@@ -440,7 +445,9 @@ func (s *session) land(f *flight) bool {
 	if f.claims != nil && !f.trouble && s.balance.claimed(f.did.took, f.most, f.mine, now()) {
 		s.breath = time.After(s.balance.breath)
 	}
-	s.floor = f.floor()
+	if s.floor = 0; s.crowded {
+		s.floor = f.floor()
+	}
 	for _, t := range f.did.got { // after the commit: nothing starts that nobody owns
 		s.start(t)
 	}

@@ -22,6 +22,7 @@ type view struct {
 	serves []string // sets of labels that ready tasks ask for and this node has
 	ending bool     // some released task waits to be ended
 	ready  bool     // something may be claimed by any node
+	dead   int64    // entries of queue that are over but not cleared away yet; PostgreSQL only
 	late   []later
 	ripe   []later
 	spaces []string // whose tasks are to be hidden or shown
@@ -45,8 +46,9 @@ func (s *session) look(ctx context.Context) (v view, err error) {
 	err = s.n.db.QueueRead(ctx, func(tx *db.Tx) error {
 		v = view{asked: now(), at: time.Now(), runs: map[string]runRow{}}
 		var labels string
-		absent, here := "FALSE", false
+		absent, dead, here := "FALSE", "0", false
 		if tx.Engine() == db.Postgres {
+			dead = "pg_stat_get_dead_tuples('queue'::regclass)"
 			absent = "(n.present AND n.address <> '' AND n.name <> $1 AND " + db.AbsentText("n.name") + ")"
 		}
 		err := tx.Send(ctx,
@@ -78,8 +80,8 @@ func (s *session) look(ctx context.Context) (v view, err error) {
 			}},
 			db.Statement{
 				Query: `SELECT EXISTS (SELECT 1 FROM queue WHERE cancel AND state = 'released'),
-					EXISTS (SELECT 1 FROM queue r WHERE r.head AND r.state IN ('queued', 'released') AND r.needs = '' AND NOT r.parked)`,
-				Row: func(row db.Scanner) error { return row.Scan(&v.ending, &v.ready) },
+					EXISTS (SELECT 1 FROM queue r WHERE r.head AND r.state IN ('queued', 'released') AND r.needs = '' AND NOT r.parked), ` + dead,
+				Row: func(row db.Scanner) error { return row.Scan(&v.ending, &v.ready, &v.dead) },
 			},
 			laterStatement(tx, whereExpired, &v.late), laterStatement(tx, whereRipe, &v.ripe),
 			db.Statement{Query: "SELECT space FROM queue_stop WHERE NOT (stopped AND done)", Row: func(row db.Scanner) error {
