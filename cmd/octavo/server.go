@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -151,7 +152,7 @@ func serve(ctx context.Context, s config.Server, log *slog.Logger) error {
 	loops.Go(func() { carry.Sweep(background) })
 	loops.Go(func() { blobs.Watch(background) })
 	node, err := cluster.Start(ctx, d, cluster.Config{
-		Name: s.NodeName, DataDir: s.Data, Cap: s.TaskCap, Labels: s.Labels, Version: api.Version, Address: web.Addr().String(), Handlers: carry.Handlers(), OnEnd: use.TaskEnded, Ready: blobs.Ready, StopGrace: s.StopGrace, Log: log,
+		Name: s.NodeName, DataDir: s.Data, Cap: s.TaskCap, Labels: s.Labels, Version: api.Version, Address: reachedAt(web.Addr()), Handlers: carry.Handlers(), OnEnd: use.TaskEnded, Ready: blobs.Ready, StopGrace: s.StopGrace, Log: log,
 		Duties: duties(carry, blobs, packages, agents),
 	})
 	if err != nil {
@@ -251,6 +252,25 @@ func listen(setting, address string, proxyProtocol bool, proxies []netip.Prefix)
 			return proxyproto.SKIP, nil // the header of somebody else is no header
 		},
 	}, nil
+}
+
+// reachedAt is where other nodes find this one: what it listens on, or, when that is every address, one of the machine that
+// is not its own loopback.
+func reachedAt(listening net.Addr) string {
+	tcp, ok := listening.(*net.TCPAddr)
+	if !ok || !tcp.IP.IsUnspecified() {
+		return listening.String()
+	}
+	host := "127.0.0.1"
+	if all, err := net.InterfaceAddrs(); err == nil {
+		for _, one := range all {
+			if n, ok := one.(*net.IPNet); ok && n.IP.IsGlobalUnicast() {
+				host = n.IP.String()
+				break
+			}
+		}
+	}
+	return net.JoinHostPort(host, strconv.Itoa(tcp.Port))
 }
 
 // served is what this installation says of itself; its id follows from its certificate, so every node says the same.

@@ -55,3 +55,17 @@ func TestProxyProtocol(t *testing.T) {
 		})
 	}
 }
+
+// Other nodes look at a node's port to know whether its process lives, so the address must not be "every one".
+func TestReachedAt(t *testing.T) {
+	given := &net.TCPAddr{IP: net.ParseIP("10.1.2.3"), Port: 8080}
+	if got := reachedAt(given); got != "10.1.2.3:8080" {
+		t.Error(got)
+	}
+	for _, every := range []string{"0.0.0.0", "::"} {
+		host, port, err := net.SplitHostPort(reachedAt(&net.TCPAddr{IP: net.ParseIP(every), Port: 8080}))
+		if ip := net.ParseIP(host); err != nil || port != "8080" || ip == nil || ip.IsUnspecified() {
+			t.Errorf("%s: %s %s %v", every, host, port, err)
+		}
+	}
+}
