@@ -4,9 +4,14 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
+	"io"
+	"net"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
@@ -84,6 +89,7 @@ type session struct {
 	begin  string // not sent yet; "" once it was
 	failed error  // to begin
 	over   bool   // the commit came with the last statements
+	ending bool   // a commit was sent, perhaps
 }
 
 // beginSession gives nil when the connection is no plain one of the driver's (OpenThrough).
@@ -153,6 +159,7 @@ func (s *session) send(ctx context.Context, statements []Statement, last bool) e
 	}
 	if last {
 		b.Queue("commit")
+		s.ending = true
 	}
 	return s.raw(func(c *pgx.Conn) (err error) {
 		answers := c.SendBatch(ctx, &b)
@@ -222,6 +229,7 @@ func (s *session) commit(ctx context.Context) error {
 	case s.over, s.begin != "": // it is, or nothing was ever done
 		return nil
 	}
+	s.ending = true
 	return s.raw(func(c *pgx.Conn) error {
 		tag, err := c.Exec(ctx, "commit")
 		if err != nil {
@@ -230,6 +238,43 @@ func (s *session) commit(ctx context.Context) error {
 		s.over = true
 		return committed(tag.String())
 	})
+}
+
+// broken tells that the connection is closed; whatever a statement said of it, it did not take effect.
+func (s *session) broken() bool {
+	closed := false
+	err := s.raw(func(c *pgx.Conn) error {
+		closed = c.IsClosed()
+		return nil
+	})
+	return closed || err != nil
+}
+
+// lostError is the loss of a connection before the transaction's commit was sent: nothing took effect.
+type lostError struct{ error }
+
+func (e *lostError) Unwrap() error { return e.error }
+
+func lostIf(lost bool, err error) error {
+	if lost {
+		return &lostError{err}
+	}
+	return err
+}
+
+// isLost tells that an error is that of a connection: it broke, could not be made, or the database ended it.
+func isLost(err error) bool {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		switch pg.Code {
+		case "57P01", "57P02", "57P03", "25P03": // shut down, crashed, starting, stood still for too long
+			return true
+		}
+		return strings.HasPrefix(pg.Code, "08")
+	}
+	var network *net.OpError
+	var connect *pgconn.ConnectError
+	return errors.Is(err, driver.ErrBadConn) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &network) || errors.As(err, &connect)
 }
 
 // end gives the connection back, after a rollback if the transaction is not committed.

@@ -3,6 +3,7 @@ package db
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -61,8 +62,9 @@ func (tx *Tx) HintOne(topic, query string) {
 	}
 }
 
-// InTx runs a transaction that may write. If it loses against another one it is run again, so fn
-// must have no effect but on the transaction.
+// InTx runs a transaction that may write. If it loses against another one, or its connection before its commit was sent, it
+// is run again, so fn must have no effect but on the transaction. After an error of the commit itself nobody knows
+// whether it took effect.
 func (d *DB) InTx(ctx context.Context, fn func(*Tx) error) error {
 	return d.run(ctx, d.write, nil, fn)
 }
@@ -101,8 +103,12 @@ func (d *DB) run(ctx context.Context, on *sql.DB, opts *sql.TxOptions, fn func(*
 	wait := 5 * time.Millisecond
 	for try := 1; ; try++ {
 		err := d.once(ctx, on, opts, fn)
-		if err == nil || !IsRetryable(err) || ctx.Err() != nil {
+		var lost *lostError
+		if err == nil || !IsRetryable(err) && !errors.As(err, &lost) || ctx.Err() != nil {
 			return err
+		}
+		if lost != nil {
+			wait = max(wait, 40*time.Millisecond) // a database that restarts takes a moment
 		}
 		if try == tries {
 			return fault.Because(fault.Busyf("The database is too busy just now. Please try again."), err)
@@ -121,16 +127,16 @@ func (d *DB) once(ctx context.Context, on *sql.DB, opts *sql.TxOptions, fn func(
 	if d.dialect.engine == Postgres {
 		s, err := beginSession(ctx, on, opts != nil && opts.ReadOnly)
 		if err != nil {
-			return fmt.Errorf("begin: %w", err)
+			return lostIf(isLost(err), fmt.Errorf("begin: %w", err))
 		}
 		if s != nil {
 			defer s.end()
 			tx.querier = s
 			err := d.finish(tx, fn, func() error { return s.commit(ctx) })
 			if err != nil && s.failed != nil { // what fn says of it may be another thing (QueryRowContext)
-				return fmt.Errorf("begin: %w", s.failed)
+				err = fmt.Errorf("begin: %w", s.failed)
 			}
-			return err
+			return lostIf(err != nil && !s.ending && (isLost(err) || s.broken()), err)
 		}
 	}
 	alone := func() error {
