@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/octavo/octavo/internal/crashpoint"
@@ -78,12 +79,13 @@ type session struct {
 	runs    map[*active]struct{}
 	of      map[string][]*active // the runs of a task: one, unless a fenced one has not ended yet
 	results chan result
-	views   chan view     // for the dispatcher
-	leases  chan view     // for who stands for leadership
-	guards  chan view     // for who guards the next node
-	kick    chan struct{} // asks for a view now
-	pending []result      // handlers have returned; not yet written
-	flying  *flight       // the transaction under way
+	views   chan view            // for the dispatcher
+	leases  chan view            // for who stands for leadership
+	guards  chan view            // for who guards the next node
+	kick    chan struct{}        // asks for a view now
+	renew   atomic.Pointer[Term] // what the next view is to renew
+	pending []result             // handlers have returned; not yet written
+	flying  *flight              // the transaction under way
 	landed  chan *flight
 	kinds   []string
 	serves  []string          // sets of labels that ready tasks ask for and this node has, at the last look
@@ -487,7 +489,7 @@ func (s *session) onEnd(ctx context.Context, tx *db.Tx, task string) error {
 
 // lookNow reads a view because somebody hinted; nil when it could not.
 func (s *session) lookNow() *view {
-	v, err := s.look(s.ctx)
+	v, err := s.look(s.ctx, nil)
 	if err != nil {
 		s.lost(err)
 		s.warn(s.ctx, "look at this node's orders", err)

@@ -40,30 +40,22 @@ func enrolDuty(ctx context.Context, tx *db.Tx, term Term, d Duty) error {
 	return err
 }
 
-// startDuty gives true and notes the start when the duty's time has come; else when it will come.
-func startDuty(ctx context.Context, tx *db.Tx, term Term, node string, d Duty) (bool, time.Time, error) {
+// startDuty gives true and notes the start when the duty's time has come.
+func startDuty(ctx context.Context, tx *db.Tx, term Term, node string, d Duty) (bool, error) {
 	if err := term.Hold(ctx, tx); err != nil {
-		return false, time.Time{}, err
+		return false, err
 	}
 	res, err := tx.ExecContext(ctx, `UPDATE duty SET started = $2, ended = NULL, error = '', term = $3, node = $4, next = $5
 		WHERE name = $1 AND next <= $2 AND NOT paused`, d.Name, tx.Ms(), term.Number, node, tx.Now.Add(d.Every).UnixMilli())
 	if err != nil {
-		return false, time.Time{}, err
+		return false, err
 	}
 	n, err := res.RowsAffected()
-	if err != nil {
-		return false, time.Time{}, err
+	if err != nil || n == 0 {
+		return false, err
 	}
-	if n > 0 {
-		_, err := tx.ExecContext(ctx, "INSERT INTO duty_run (duty, started, term, node) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING", d.Name, tx.Ms(), term.Number, node)
-		return true, time.Time{}, err
-	}
-	var next int64
-	err = tx.QueryRowContext(ctx, "SELECT next FROM duty WHERE name = $1", d.Name).Scan(&next)
-	if errors.Is(err, sql.ErrNoRows) {
-		return false, tx.Now, nil
-	}
-	return false, time.UnixMilli(next), err
+	_, err = tx.ExecContext(ctx, "INSERT INTO duty_run (duty, started, term, node) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING", d.Name, tx.Ms(), term.Number, node)
+	return true, err
 }
 
 // keptRuns is how many of a duty's last times are remembered.
@@ -89,24 +81,23 @@ func endDuty(ctx context.Context, tx *db.Tx, term Term, name string, failed erro
 	return err
 }
 
-// duty does one duty whenever its time has come, as long as this node leads.
-func (s *session) duty(ctx context.Context, term Term, d Duty) {
+// duty does one duty whenever a view or a hint says that its time has come, as long as this node leads.
+func (s *session) duty(ctx context.Context, term Term, d Duty, due <-chan struct{}) {
 	wake, stop := s.n.db.Listen(dutyTopic(d.Name))
 	defer stop()
 	for enrolled := false; ; {
-		var due bool
-		var next time.Time
+		var start bool
 		err := s.n.db.InTx(ctx, func(tx *db.Tx) (err error) {
 			if !enrolled {
 				if err := enrolDuty(ctx, tx, term, d); err != nil {
 					return err
 				}
 			}
-			due, next, err = startDuty(ctx, tx, term, s.n.conf.Name, d)
+			start, err = startDuty(ctx, tx, term, s.n.conf.Name, d)
 			return err
 		})
 		enrolled = enrolled || err == nil
-		if err == nil && due {
+		if err == nil && start {
 			failed := s.do(ctx, term, d)
 			if ctx.Err() != nil {
 				return // the next leader does it again in its time
@@ -118,15 +109,16 @@ func (s *session) duty(ctx context.Context, term Term, d Duty) {
 			return
 		}
 		s.warn(ctx, "duty "+d.Name, err)
-		pause := s.n.conf.Timing.Poll
-		if err == nil && !due { // a poll finds what a lost hint or another clock brings
-			pause = min(max(time.Until(next), pause), 30*time.Second)
+		var retry <-chan time.Time
+		if err != nil {
+			retry = time.After(s.n.conf.Timing.Poll)
 		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-wake:
-		case <-time.After(pause):
+		case <-due:
+		case <-retry:
 		}
 	}
 }

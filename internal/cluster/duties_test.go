@@ -99,8 +99,7 @@ func TestDutyPausedAndForgotten(t *testing.T) {
 		}
 		starts := func() bool {
 			return in(t, d, func(ctx context.Context, tx *db.Tx) (bool, error) {
-				ok, _, err := startDuty(ctx, tx, term, "n1", sweep)
-				return ok, err
+				return startDuty(ctx, tx, term, "n1", sweep)
 			})
 		}
 		info := func(name string) *DutyInfo {

@@ -258,7 +258,8 @@ func (s *session) watching(ctx context.Context) {
 		if now := s.n.trouble(); now != said && s.tell(ctx, now) == nil {
 			said = now
 		}
-		v, err := s.look(ctx)
+		renew := s.renew.Load()
+		v, err := s.look(ctx, renew)
 		if err != nil {
 			s.lost(err)
 			s.warn(ctx, "look at the cluster", err)
@@ -290,7 +291,7 @@ func (s *session) watching(ctx context.Context) {
 			}
 			delete(seen, b.node)
 		}
-		if round%16 == 15 {
+		if round%32 == 31 {
 			err := s.n.db.InTx(ctx, func(tx *db.Tx) error {
 				_, err := releaseOrphans(ctx, tx)
 				return err
@@ -364,17 +365,13 @@ func takeLease(ctx context.Context, tx *db.Tx, name, node string, epoch int64, l
 	return n > 0, err
 }
 
-// renewLease goes on leading; a node that drains or whose epoch is over does not.
-func renewLease(ctx context.Context, tx *db.Tx, term Term, node string, epoch int64) error {
-	res, err := tx.ExecContext(ctx, `UPDATE lease SET beats = beats + 1 WHERE name = $1 AND term = $2 AND holder = $3
-		AND EXISTS (SELECT 1 FROM node n WHERE n.name = $3 AND n.epoch = $4 AND n.state = 'up' AND NOT n.draining)`, term.Name, term.Number, node, epoch)
-	if err != nil {
-		return err
+// renewStatement goes on leading; a node that drains or whose epoch is over does not.
+func renewStatement(term Term, node string, epoch int64, held *bool) db.Statement {
+	return db.Statement{
+		Query: `UPDATE lease SET beats = beats + 1 WHERE name = $1 AND term = $2 AND holder = $3
+			AND EXISTS (SELECT 1 FROM node n WHERE n.name = $3 AND n.epoch = $4 AND n.state = 'up' AND NOT n.draining)`,
+		Args: []any{term.Name, term.Number, node, epoch}, Done: func(rows int64) { *held = rows > 0 },
 	}
-	if n, err := res.RowsAffected(); err == nil && n == 0 {
-		return ErrLeaseLost
-	}
-	return nil
 }
 
 func resignLease(ctx context.Context, tx *db.Tx, term Term, node string) error {
@@ -413,39 +410,57 @@ func (s *session) leading(ctx context.Context) {
 	}
 }
 
-// lead carries out the duties under a context that ends when trust in the term ends.
+// lead carries out the duties under a context that ends when trust in the term ends. The views show whether the term still is
+// this node's, renew it three times a Hold, and tell which duties are due.
 func (s *session) lead(ctx context.Context, term Term, asked mark, wake <-chan struct{}) {
 	t := s.n.conf.Timing
 	ctx, lost := context.WithCancelCause(ctx)
 	s.n.setLeader(true)
 	s.n.log.Info("this node leads", "term", term.Number)
 	var duties sync.WaitGroup
+	due := map[string]chan struct{}{}
 	for _, d := range s.n.conf.Duties {
-		duties.Go(func() { s.duty(ctx, term, d) })
+		come := make(chan struct{}, 1)
+		due[d.Name] = come
+		duties.Go(func() { s.duty(ctx, term, d, come) })
 	}
-	last, pause := asked, t.Hold/3
+	last, taken := asked, now()
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 			continue
 		case <-wake: // perhaps it is to drain
-		case <-time.After(pause):
-		}
-		sent := now()
-		rctx, cancel := context.WithTimeout(ctx, t.Limit)
-		err := s.n.db.Queue(rctx, func(tx *db.Tx) error { return renewLease(rctx, tx, term, s.n.conf.Name, s.epoch) })
-		cancel()
-		pause = t.Hold / 20 // soon again, after a failure
-		switch {
-		case err == nil:
-			last, pause = sent, t.Hold/3
-		case errors.Is(err, ErrLeaseLost), last.until(now()) > t.Hold:
-			lost(ErrLeaseLost)
-		default:
-			s.warn(ctx, "renew the lease", err)
+			offer(s.kick, struct{}{})
+		case v := <-s.leases:
+			if taken.until(v.asked) < 0 {
+				continue // it may have been read before this term was written
+			}
+			if v.lease.holder != s.n.conf.Name || v.lease.term != term.Number || v.own.draining {
+				lost(ErrLeaseLost)
+			}
+			if v.held {
+				last = v.asked
+				s.renew.Store(nil)
+			}
+			if last.until(now())+2*t.Poll > t.Hold/3 { // the view after the next one would be late
+				s.renew.Store(&term)
+			}
+			for _, name := range v.due {
+				if d := due[name]; d != nil {
+					offer(d, struct{}{})
+				}
+			}
+		case <-time.After(t.Hold / 20):
+			if silent := last.until(now()); silent > t.Hold {
+				lost(ErrLeaseLost)
+			} else if silent > t.Hold/3 {
+				s.renew.Store(&term)
+				offer(s.kick, struct{}{})
+			}
 		}
 	}
 	lost(nil)
+	s.renew.Store(nil)
 	s.n.setLeader(false)
 	// Before the duties have returned: one that is slow must not keep a successor waiting, and can write nothing more.
 	rctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.Limit)

@@ -783,7 +783,11 @@ func TestLeaseAndTerm(t *testing.T) {
 		}
 		renew := func(node string, epoch, term int64) error {
 			_, err := try(t, d, func(ctx context.Context, tx *db.Tx) (any, error) {
-				return nil, renewLease(ctx, tx, Term{"leader", term}, node, epoch)
+				held := false
+				if err := tx.Send(ctx, renewStatement(Term{"leader", term}, node, epoch, &held)); err != nil || held {
+					return nil, err
+				}
+				return nil, ErrLeaseLost
 			})
 			return err
 		}
@@ -831,8 +835,7 @@ func TestLeaseAndTerm(t *testing.T) {
 		duty := Duty{Name: "Sweep", Every: time.Hour}
 		start := func() bool {
 			return in(t, d, func(ctx context.Context, tx *db.Tx) (bool, error) {
-				ok, _, err := startDuty(ctx, tx, term, "n1", duty)
-				return ok, err
+				return startDuty(ctx, tx, term, "n1", duty)
 			})
 		}
 		in(t, d, func(ctx context.Context, tx *db.Tx) (any, error) { return nil, enrolDuty(ctx, tx, term, duty) })
@@ -854,8 +857,7 @@ func TestLeaseAndTerm(t *testing.T) {
 		}
 		term.Number = 2
 		if _, err := try(t, d, func(ctx context.Context, tx *db.Tx) (bool, error) {
-			ok, _, err := startDuty(ctx, tx, term, "n1", duty)
-			return ok, err
+			return startDuty(ctx, tx, term, "n1", duty)
 		}); !errors.Is(err, ErrLeaseLost) {
 			t.Errorf("an old term started a duty: %v", err)
 		}

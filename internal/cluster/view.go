@@ -15,6 +15,8 @@ type view struct {
 
 	beats  []seenBeat // of all nodes that should be running
 	lease  leaseRow   // of the leader
+	held   bool       // that lease was renewed together with this view
+	due    []string   // duties whose time has come
 	own    settings   // of this node
 	back   bool       // this node was deleted while it runs
 	runs   map[string]runRow
@@ -40,10 +42,14 @@ type runRow struct {
 	cancel             bool
 }
 
-// look reads a view, or gives errEpochLost.
-func (s *session) look(ctx context.Context) (v view, err error) {
+// look reads a view, or gives errEpochLost. A leader's term is renewed in the same transaction.
+func (s *session) look(ctx context.Context, renew *Term) (v view, err error) {
 	name := s.n.conf.Name
-	err = s.n.db.QueueRead(ctx, func(tx *db.Tx) error {
+	run := s.n.db.QueueRead
+	if renew != nil {
+		run = s.n.db.Queue
+	}
+	err = run(ctx, func(tx *db.Tx) error {
 		v = view{asked: now(), at: time.Now(), runs: map[string]runRow{}}
 		var labels string
 		absent, dead, here := "FALSE", "0", false
@@ -51,45 +57,56 @@ func (s *session) look(ctx context.Context) (v view, err error) {
 			dead = "pg_stat_get_dead_tuples('queue'::regclass)"
 			absent = "(n.present AND n.address <> '' AND n.name <> $1 AND " + db.AbsentText("n.name") + ")"
 		}
-		err := tx.Send(ctx,
-			db.Statement{Query: "SELECT cap, draining, deleted IS NOT NULL, labels FROM node WHERE name = $1 AND epoch = $2", Args: []any{name, s.epoch}, Row: func(row db.Scanner) error {
+		statements := []db.Statement{
+			{Query: "SELECT cap, draining, deleted IS NOT NULL, labels FROM node WHERE name = $1 AND epoch = $2", Args: []any{name, s.epoch}, Row: func(row db.Scanner) error {
 				here = true
 				return row.Scan(&v.own.cap, &v.own.draining, &v.back, &labels)
 			}},
-			db.Statement{Query: "SELECT task, incarnation, claim, cancel FROM queue WHERE node = $1 AND state = 'running'", Args: []any{name}, Row: func(row db.Scanner) error {
+			{Query: "SELECT task, incarnation, claim, cancel FROM queue WHERE node = $1 AND state = 'running'", Args: []any{name}, Row: func(row db.Scanner) error {
 				var task string
 				var r runRow
 				err := row.Scan(&task, &r.incarnation, &r.claim, &r.cancel)
 				v.runs[task] = r
 				return err
 			}},
-			db.Statement{Query: "SELECT b.node, b.epoch, b.beats, " + absent + ", CASE WHEN n.present THEN n.address ELSE '' END FROM node_beat b JOIN node n ON n.name = b.node WHERE n.state = 'up' AND b.node <> $1", Args: []any{name}, Row: func(row db.Scanner) error {
+			{Query: "SELECT b.node, b.epoch, b.beats, " + absent + ", CASE WHEN n.present THEN n.address ELSE '' END FROM node_beat b JOIN node n ON n.name = b.node WHERE n.state = 'up' AND b.node <> $1", Args: []any{name}, Row: func(row db.Scanner) error {
 				var b seenBeat
 				err := row.Scan(&b.node, &b.epoch, &b.beats, &b.absent, &b.address)
 				v.beats = append(v.beats, b)
 				return err
 			}},
-			db.Statement{Query: "SELECT holder, term, beats FROM lease WHERE name = $1", Args: []any{leaderLease}, Row: func(row db.Scanner) error {
+			{Query: "SELECT holder, term, beats FROM lease WHERE name = $1", Args: []any{leaderLease}, Row: func(row db.Scanner) error {
 				return row.Scan(&v.lease.holder, &v.lease.term, &v.lease.beats)
 			}},
-			db.Statement{Query: peerLoads, Args: []any{name}, Row: func(row db.Scanner) error {
+			{Query: peerLoads, Args: []any{name}, Row: func(row db.Scanner) error {
 				var p peer
 				err := row.Scan(&p.name, &p.cap, &p.running)
 				v.peers = append(v.peers, p)
 				return err
 			}},
-			db.Statement{
+			{
 				Query: `SELECT EXISTS (SELECT 1 FROM queue WHERE cancel AND state = 'released'),
 					EXISTS (SELECT 1 FROM queue r WHERE r.head AND r.state IN ('queued', 'released') AND r.needs = '' AND NOT r.parked), ` + dead,
 				Row: func(row db.Scanner) error { return row.Scan(&v.ending, &v.ready, &v.dead) },
 			},
 			laterStatement(tx, whereExpired, &v.late), laterStatement(tx, whereRipe, &v.ripe),
-			db.Statement{Query: "SELECT space FROM queue_stop WHERE NOT (stopped AND done)", Row: func(row db.Scanner) error {
+			{Query: "SELECT space FROM queue_stop WHERE NOT (stopped AND done)", Row: func(row db.Scanner) error {
 				var space string
 				err := row.Scan(&space)
 				v.spaces = append(v.spaces, space)
 				return err
-			}})
+			}},
+			{Query: "SELECT name FROM duty WHERE next <= $1 AND NOT paused", Args: []any{tx.Ms()}, Row: func(row db.Scanner) error {
+				var name string
+				err := row.Scan(&name)
+				v.due = append(v.due, name)
+				return err
+			}},
+		}
+		if renew != nil {
+			statements = append(statements, renewStatement(*renew, name, s.epoch, &v.held))
+		}
+		err := tx.Send(ctx, statements...)
 		if err != nil {
 			return err
 		}
