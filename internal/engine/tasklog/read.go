@@ -33,10 +33,6 @@ func (r Reader) Each(ctx context.Context, task string, after int64, yield func(E
 		var sealed string
 		err := r.DB.Read(ctx, func(tx *db.Tx) error {
 			bodies, sealed = nil, ""
-			err := tx.QueryRowContext(ctx, `SELECT blob FROM log_sealed WHERE task = $1`, task).Scan(&sealed)
-			if !errors.Is(err, sql.ErrNoRows) {
-				return err
-			}
 			// The chunk that holds the next entry is the last one that starts at or before it.
 			rows, err := tx.QueryContext(ctx, `SELECT body FROM log_chunk
 				WHERE task = $1 AND seq >= COALESCE((SELECT MAX(seq) FROM log_chunk WHERE task = $1 AND seq <= $2), 0) ORDER BY seq LIMIT $3`, task, after+1, page)
@@ -51,7 +47,15 @@ func (r Reader) Each(ctx context.Context, task string, after int64, yield func(E
 				}
 				bodies = append(bodies, body)
 			}
-			return rows.Err()
+			if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+				return err
+			}
+			// After the chunks: whoever looked for the blob first could miss both, when the log is sealed in between.
+			err = tx.QueryRowContext(ctx, `SELECT blob FROM log_sealed WHERE task = $1`, task).Scan(&sealed)
+			if errors.Is(err, sql.ErrNoRows) {
+				return nil
+			}
+			return err
 		})
 		if err != nil {
 			return after, fmt.Errorf("read log of %s: %w", task, err)

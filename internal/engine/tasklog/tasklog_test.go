@@ -221,3 +221,47 @@ func TestFollowingAForgottenLogEnds(t *testing.T) {
 		}
 	})
 }
+
+// Whoever reads a log while it is sealed gets all of it: from its chunks, or from the blob that takes their place.
+func TestALogIsWholeWhileItIsSealed(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		ctx, r, fence := t.Context(), reader(t, d), running(t, d)
+		write(t, d, fence, 40)
+		want := len(all(t, r, fence.Task, 0))
+		inTx(t, d, func(tx *db.Tx) error {
+			_, err := tx.ExecContext(ctx, "CREATE TABLE log_copy AS SELECT * FROM log_chunk")
+			return err
+		})
+		for range 60 {
+			sealed, done := make(chan struct{}), make(chan struct{})
+			go func() {
+				defer close(done)
+				for over := false; !over; {
+					select {
+					case <-sealed:
+						over = true // once more, when all is over
+					default:
+					}
+					n := 0
+					if _, err := r.Each(ctx, fence.Task, 0, func(tasklog.Entry) error { n++; return nil }); err != nil || n != want {
+						t.Errorf("%d entries of %d: %v", n, want, err)
+						return
+					}
+				}
+			}()
+			err := r.Seal(ctx, fence.Task)
+			close(sealed)
+			<-done
+			if err != nil || t.Failed() {
+				t.Fatal(err)
+			}
+			inTx(t, d, func(tx *db.Tx) error {
+				if _, err := tx.ExecContext(ctx, "DELETE FROM log_sealed"); err != nil {
+					return err
+				}
+				_, err := tx.ExecContext(ctx, "INSERT INTO log_chunk SELECT * FROM log_copy")
+				return err
+			})
+		}
+	})
+}
