@@ -254,12 +254,13 @@ func (s *session) watching(ctx context.Context) {
 		case <-s.kick:
 		case <-time.After(wait):
 		}
-		wait = t.Poll*9/10 + s.jitter(t.Poll/10) // reads at most Poll apart
+		wait = t.Poll*19/20 + s.jitter(t.Poll/20) // reads at most Poll apart
 		if now := s.n.trouble(); now != said && s.tell(ctx, now) == nil {
 			said = now
 		}
-		renew := s.renew.Load()
-		v, err := s.look(ctx, renew)
+		lctx, cancel := context.WithTimeout(ctx, t.Hold/2) // a connection that hangs must not cost a leader its term
+		v, err := s.look(lctx, s.renew.Load())
+		cancel()
 		if err != nil {
 			s.lost(err)
 			s.warn(ctx, "look at the cluster", err)
@@ -375,6 +376,7 @@ func renewStatement(term Term, node string, epoch int64, held *bool) db.Statemen
 }
 
 func resignLease(ctx context.Context, tx *db.Tx, term Term, node string) error {
+	tx.Hint(lookTopic) // the others need not wait for their next look
 	_, err := tx.ExecContext(ctx, "UPDATE lease SET holder = '' WHERE name = $1 AND term = $2 AND holder = $3", term.Name, term.Number, node)
 	return err
 }
@@ -430,19 +432,24 @@ func (s *session) lead(ctx context.Context, term Term, asked mark, wake <-chan s
 		case <-ctx.Done():
 			continue
 		case <-wake: // perhaps it is to drain
+			s.renew.Store(&term)
 			offer(s.kick, struct{}{})
 		case v := <-s.leases:
 			if taken.until(v.asked) < 0 {
 				continue // it may have been read before this term was written
 			}
-			if v.lease.holder != s.n.conf.Name || v.lease.term != term.Number || v.own.draining {
+			if v.lease.holder != s.n.conf.Name || v.lease.term != term.Number || v.renew != nil && !v.held {
 				lost(ErrLeaseLost)
 			}
 			if v.held {
 				last = v.asked
 				s.renew.Store(nil)
 			}
-			if last.until(now())+2*t.Poll > t.Hold/3 { // the view after the next one would be late
+			switch {
+			case v.own.draining && v.renew == nil: // then it cannot be renewed: do not wait for that
+				s.renew.Store(&term)
+				offer(s.kick, struct{}{})
+			case last.until(now())+2*t.Poll > t.Hold/3: // the view after the next one would be late
 				s.renew.Store(&term)
 			}
 			for _, name := range v.due {

@@ -453,14 +453,14 @@ func TestLeadership(t *testing.T) {
 		yes, no := true, false
 		in(t, w.d, func(ctx context.Context, tx *db.Tx) (NodeInfo, error) { return SetNode(ctx, tx, "a", nil, &yes) })
 		took := w.until(5*time.Second, "b leads", b.Leading)
-		if took > 2*time.Second || a.Leading() {
+		if took > 2300*time.Millisecond || a.Leading() { // a look of each, a second and a tenth apart: no hints go between them here
 			t.Errorf("leadership went over in %v; a still: %v", took, a.Leading())
 		}
 		in(t, w.d, func(ctx context.Context, tx *db.Tx) (NodeInfo, error) { return SetNode(ctx, tx, "a", nil, &no) })
 		time.Sleep(3 * time.Minute)
 		b.kill(t)
 		took = w.until(30*time.Second, "a leads again", a.Leading)
-		if took < 13*time.Second || took > 18*time.Second {
+		if took < 12*time.Second || took > 18*time.Second { // the dead one renewed up to 3 s before
 			t.Errorf("after a death it took %v", took)
 		}
 		time.Sleep(3 * time.Minute)

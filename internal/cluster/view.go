@@ -15,7 +15,8 @@ type view struct {
 
 	beats  []seenBeat // of all nodes that should be running
 	lease  leaseRow   // of the leader
-	held   bool       // that lease was renewed together with this view
+	renew  *Term      // what was to be renewed in the same transaction
+	held   bool       // and whether it was
 	due    []string   // duties whose time has come
 	own    settings   // of this node
 	back   bool       // this node was deleted while it runs
@@ -50,7 +51,7 @@ func (s *session) look(ctx context.Context, renew *Term) (v view, err error) {
 		run = s.n.db.Queue
 	}
 	err = run(ctx, func(tx *db.Tx) error {
-		v = view{asked: now(), at: time.Now(), runs: map[string]runRow{}}
+		v = view{asked: now(), at: time.Now(), renew: renew, runs: map[string]runRow{}}
 		var labels string
 		absent, dead, here := "FALSE", "0", false
 		if tx.Engine() == db.Postgres {
