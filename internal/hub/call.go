@@ -126,7 +126,14 @@ func (h *Hub) await(ctx context.Context, epoch int64, id, subscription string, w
 		}
 		var now progress
 		err := h.db.Read(ctx, func(tx *db.Tx) (err error) {
-			now, err = readCall(ctx, tx, id)
+			if now, err = readCall(ctx, tx, id); err != nil || now.state != "waiting" {
+				return err
+			}
+			// The hint may be lost, or the agent may be linked elsewhere by now.
+			to, err := holder(ctx, tx, subscription)
+			if to != "" {
+				tx.Hint(callsTopic(to))
+			}
 			return err
 		})
 		if err != nil {

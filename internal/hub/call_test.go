@@ -433,7 +433,7 @@ func TestDatabaseOutageKeepsLinksRow59(t *testing.T) {
 				t.Errorf("%q, %v", got, err)
 			}
 		}
-		w.until("the node noticed", func() bool { return b.log.has("links and calls over them go on") })
+		w.until("the node noticed", func() bool { return b.log.has("using what was known") })
 		other := Trust{Address: "poll://other/"}
 		if err := b.call(soon(t), other, "IEcho", "Wait", nil); !halibut.NeverSent(err) && !Unreachable(err) {
 			t.Errorf("an agent that is not here: %v", err)

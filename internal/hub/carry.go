@@ -21,11 +21,10 @@ const (
 	roundLimit = 5 * time.Second // for one look; a database that hangs is asked again
 	ownSweep   = time.Minute     // how often a node looks for rows that it forgot to remove
 	linkPace   = time.Second     // how often at most the links elsewhere are looked at: many agents may come at once
-	doubtPoll  = 10 * time.Second
 )
 
 // carryOut keeps the rows of this node's links, and carries out calls of any node to the agents that are linked here,
-// until ctx ends. A node without links asks the database nothing.
+// until ctx ends. At rest it asks the database nothing: what hints did not tell, look finds.
 func (h *Hub) carryOut(ctx context.Context) {
 	called, stop := h.db.Listen(callsTopic(h.node))
 	defer stop()
@@ -35,11 +34,16 @@ func (h *Hub) carryOut(ctx context.Context) {
 	defer carries.Wait()
 	swept, doubted, news := time.Now(), time.Time{}, false
 	unsure := false // whether a call was taken
+	calls := true   // there may be some to take
 	for {
-		h.round(ctx, "record links and take calls", func(ctx context.Context, epoch int64) error {
-			return errors.Join(h.recordLinks(ctx, epoch), h.takeCalls(ctx, epoch, &carries, &unsure), h.endGivenUp(ctx, epoch))
+		calls = !h.round(ctx, "record links and take calls", func(ctx context.Context, epoch int64) error {
+			err := h.recordLinks(ctx, epoch)
+			if calls {
+				err = errors.Join(err, h.takeCalls(ctx, epoch, &carries, &unsure))
+			}
+			return errors.Join(err, h.endGivenUp(ctx, epoch))
 		})
-		if (news && time.Since(doubted) >= linkPace || time.Since(doubted) >= doubtPoll) && h.links.any() {
+		if news && time.Since(doubted) >= linkPace && h.links.any() {
 			doubted, news = time.Now(), false
 			h.round(ctx, "look at links elsewhere", h.doubtLinks)
 		}
@@ -53,9 +57,11 @@ func (h *Hub) carryOut(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-h.wake:
+			calls = true
 		case <-called:
+			calls = true
 		case <-moved:
-			news = true
+			news, calls = true, true
 			if time.Since(doubted) < linkPace {
 				// A storm of agents: the next look takes all of them, and recording ours needs no hint of others.
 				select {
@@ -66,7 +72,7 @@ func (h *Hub) carryOut(ctx context.Context) {
 				case <-time.After(linkPace):
 				}
 			}
-		case <-time.After(callPoll + mathrand.N(callPoll)): // the hint may be lost
+		case <-time.After(callPoll + mathrand.N(callPoll)): // there may be another epoch, and calls that nobody waits for
 		}
 	}
 }

@@ -34,7 +34,8 @@
 //	                                   taken -> answered <----  answer, hint to the caller
 //	read, delete                <----  answered
 //
-// Hints only hurry: callers and holders look by themselves every 1-2 s. A node without links asks nothing. Every write
+// Hints only hurry: a caller looks by itself every 1-2 s, and hints at the holder of that moment again while its call waits; a
+// holder looks every 5 s, when it reads trust. Every write
 // but the recording of a node's own links is a transaction of one row, so calls cannot lock each other out.
 //
 // The states of a call:

@@ -105,7 +105,7 @@ func (h *Hub) Identity() *halibut.Identity { return h.identity }
 // Serve accepts polling agents until ctx ends, follows changes of trust, and carries out other nodes' calls to the
 // agents that are connected here.
 func (h *Hub) Serve(ctx context.Context, listener net.Listener) error {
-	if err := h.readTrust(ctx); err != nil {
+	if err := h.readTrust(ctx, nil); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}

@@ -197,32 +197,42 @@ func (h *Hub) Connected(ctx context.Context, subscription string) (bool, error) 
 // doubtLinks finds out whether agents that are linked here have linked elsewhere since. Those that poll several nodes
 // answer at once; a link that was lost without a word is closed, so that no call is given to it.
 func (h *Hub) doubtLinks(ctx context.Context, epoch int64) error {
-	newer := map[string]int64{}
-	err := h.db.Read(ctx, func(tx *db.Tx) error {
-		clear(newer)
-		rows, err := tx.QueryContext(ctx, `SELECT l.subscription, max(l.number) FROM link mine JOIN link l ON l.subscription = mine.subscription AND l.number > mine.number
-			WHERE mine.node = $1 AND mine.epoch = $2 AND `+livingLink+` GROUP BY l.subscription`, h.node, epoch)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var subscription string
-			var number int64
-			if err := rows.Scan(&subscription, &number); err != nil {
-				return err
-			}
-			newer[subscription] = number
-		}
-		return rows.Err()
+	var newer map[string]int64
+	err := h.db.Read(ctx, func(tx *db.Tx) (err error) {
+		newer, err = newerLinks(ctx, tx, h.node, epoch)
+		return err
 	})
 	if err != nil {
 		return err
 	}
+	h.doubt(newer)
+	return nil
+}
+
+func (h *Hub) doubt(newer map[string]int64) {
 	for _, subscription := range h.links.news(newer) {
 		h.polls.Doubt(subscription)
 	}
-	return nil
+}
+
+// newerLinks gives, of the agents that are linked here and to another node that lives since, the number of that link.
+func newerLinks(ctx context.Context, tx *db.Tx, node string, epoch int64) (map[string]int64, error) {
+	rows, err := tx.QueryContext(ctx, `SELECT l.subscription, max(l.number) FROM link mine JOIN link l ON l.subscription = mine.subscription AND l.number > mine.number
+		WHERE mine.node = $1 AND mine.epoch = $2 AND `+livingLink+` GROUP BY l.subscription`, node, epoch)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	newer := map[string]int64{}
+	for rows.Next() {
+		var subscription string
+		var number int64
+		if err := rows.Scan(&subscription, &number); err != nil {
+			return nil, err
+		}
+		newer[subscription] = number
+	}
+	return newer, rows.Err()
 }
 
 // news tells for which agents there is a newer link elsewhere that was not known before. Where there is none any more all is

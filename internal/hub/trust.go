@@ -92,7 +92,8 @@ func canonical(address string) string {
 	return address
 }
 
-// trustPoll is how often trust is read without a hint: taken trust is in force within this time even then (I9).
+// trustPoll is how often trust is read without a hint: taken trust is in force within this time even then (I9). All else that hints
+// tell a node at rest is looked at in the same transaction (performance.md P26).
 const trustPoll = 5 * time.Second
 
 // followTrust reads what changed and cuts the links that are not trusted any more. While the database does not answer,
@@ -101,13 +102,16 @@ func (h *Hub) followTrust(ctx context.Context, accept *halibut.Listener) {
 	changed, stop := h.db.Listen(TrustTopic)
 	defer stop()
 	for {
+		var err error
 		select {
 		case <-ctx.Done():
 			return
 		case <-changed:
+			err = h.readTrust(ctx, nil)
 		case <-time.After(trustPoll): // the hint may be lost
+			err = h.look(ctx)
 		}
-		if err := h.readTrust(ctx); err != nil && ctx.Err() == nil {
+		if err != nil && ctx.Err() == nil {
 			h.log.Warn("cannot read which agents are trusted; using what was known", "err", err)
 		}
 		if n := accept.Disconnect(func(p halibut.Peer) bool { return !h.trusts(p) }); n > 0 {
@@ -116,13 +120,41 @@ func (h *Hub) followTrust(ctx context.Context, accept *halibut.Listener) {
 	}
 }
 
+// look reads trust, whether calls wait for this node, and whether its agents have linked elsewhere.
+func (h *Hub) look(ctx context.Context) error {
+	epoch := h.epoch()
+	linked := epoch > 0 && h.links.any()
+	var calls []string
+	var newer map[string]int64
+	err := h.readTrust(ctx, func(tx *db.Tx) (err error) {
+		if !linked {
+			return nil
+		}
+		if calls, err = waitingCalls(ctx, tx, h.node, epoch, 1); err != nil {
+			return err
+		}
+		newer, err = newerLinks(ctx, tx, h.node, epoch)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if len(calls) > 0 {
+		h.poke()
+	}
+	if newer != nil {
+		h.doubt(newer)
+	}
+	return nil
+}
+
 // authorize believes a polling agent whose thumbprint and subscription stand in one row. Trust given a moment ago,
 // perhaps through another node, is looked up before anybody is sent away.
 func (h *Hub) authorize(ctx context.Context, p halibut.Peer) error {
 	if h.trusts(p) {
 		return nil
 	}
-	if err := h.readTrust(ctx); err == nil && h.trusts(p) {
+	if err := h.readTrust(ctx, nil); err == nil && h.trusts(p) {
 		return nil
 	}
 	return fmt.Errorf("no machine has thumbprint %s and subscription %q", p.Thumbprint, p.Subscription)
@@ -134,12 +166,13 @@ func (h *Hub) trusts(p halibut.Peer) bool {
 	return h.trust[p.Thumbprint][canonical(p.Subscription)]
 }
 
-// readTrust reads trust as it is now or later. Many who ask at once, such as strangers at the door, share a reading.
-func (h *Hub) readTrust(ctx context.Context) error {
+// readTrust reads trust as it is now or later, and what else there is to read with it. Many who ask at once, such as strangers at
+// the door, share a reading.
+func (h *Hub) readTrust(ctx context.Context, also func(tx *db.Tx) error) error {
 	asked := time.Now()
 	h.reading.Lock()
 	defer h.reading.Unlock()
-	if h.read.After(asked) {
+	if also == nil && h.read.After(asked) {
 		return nil // it began after we were asked
 	}
 	began := time.Now()
@@ -151,6 +184,9 @@ func (h *Hub) readTrust(ctx context.Context) error {
 		h.mu.Lock()
 		h.trust = all
 		h.mu.Unlock()
+		if also != nil {
+			return also(tx)
+		}
 		return nil
 	})
 	if err == nil {
