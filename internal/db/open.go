@@ -175,13 +175,10 @@ func openPostgres(where string, through func(driver.Connector) driver.Connector)
 		for k, v := range more {
 			c.RuntimeParams[k] = v
 		}
-		// A connection that was idle for a second is asked whether it still lives, which is a transaction too. Those of the
-		// node's own loops are not, since a loop simply tries again.
-		var own []stdlib.OptionOpenDB
-		if more != nil {
-			own = append(own, stdlib.OptionShouldPing(func(_ context.Context, p stdlib.ShouldPingParams) bool { return p.IdleDuration > time.Minute }))
-		}
-		p := sql.OpenDB(through(stdlib.GetConnector(*c, own...)))
+		// By default a connection that was idle for a second is asked whether it still lives, which is a transaction too. A
+		// transaction whose connection turns out to be dead is run again.
+		ping := stdlib.OptionShouldPing(func(_ context.Context, p stdlib.ShouldPingParams) bool { return p.IdleDuration > time.Minute })
+		p := sql.OpenDB(through(stdlib.GetConnector(*c, ping)))
 		p.SetMaxOpenConns(size)
 		p.SetMaxIdleConns(size)
 		p.SetConnMaxIdleTime(5 * time.Minute)
