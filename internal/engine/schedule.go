@@ -29,7 +29,7 @@ const (
 // it (behaviour.md rows 19, 20).
 func (e *Engine) Duties() []cluster.Duty {
 	return []cluster.Duty{
-		{Name: "Start health checks", Every: 15 * time.Second, Do: e.startHealthChecks},
+		{Name: "Start health checks", Every: 30 * time.Second, Do: e.startHealthChecks},
 		{Name: "Start retention", Every: 4 * time.Hour, Do: func(ctx context.Context, term cluster.Term) error {
 			return e.start(ctx, term, KindRetention, "Apply retention policies", func(ctx context.Context, tx *db.Tx) (bool, error) {
 				_, n, err := store.List(ctx, tx, &control.Projects.Kind, store.Query{Take: 1})

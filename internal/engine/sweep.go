@@ -27,9 +27,9 @@ type Job struct {
 func (e *Engine) Jobs() []Job {
 	agents := &leftovers{Engine: e, silent: map[string]time.Time{}}
 	return []Job{
-		{"Clear scripts that are left on agents", 5 * time.Second, agents.clear},
+		{"Clear scripts that are left on agents", 20 * time.Second, agents.clear},
 		{"Free the locks of ended tasks", time.Minute, e.unlockEnded},
-		{"Seal the logs of ended tasks", 5 * time.Second, e.sealLogs},
+		{"Seal the logs of ended tasks", 20 * time.Second, e.sealLogs},
 		{"Store artifacts that waited for the blob store", 5 * time.Second, e.storeWaiting},
 		{"Tidy the node's own folder", time.Hour, e.tidy},
 	}

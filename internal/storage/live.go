@@ -41,7 +41,7 @@ type Timing struct {
 	Look     time.Duration // between two looks at a location
 	Relook   time.Duration // the same while there is trouble
 	Patience time.Duration // a look that takes longer hangs
-	Follow   time.Duration // between two looks at the table of places
+	Follow   time.Duration // between two looks at the table of places, when no hint tells that it changed
 	Stale    time.Duration // a write reads the table first when it was not read for so long; below Dead
 	Dead     time.Duration // a node whose beats stand still for so long is not waited for
 }
@@ -98,6 +98,9 @@ func (r *routes) within(kind, prefix string) (narrow string, some bool) {
 func Open(ctx context.Context, conf Config, isNew bool) (*Live, error) {
 	if conf.Timing == (Timing{}) {
 		conf.Timing = DefaultTiming
+		if conf.DB.Engine() == db.Postgres { // where hints come from every process, and a look is the database's time
+			conf.Timing.Follow = 30 * time.Second
+		}
 	}
 	if conf.Log == nil {
 		conf.Log = slog.Default()
