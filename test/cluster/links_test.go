@@ -239,7 +239,7 @@ func TestDataSplitRow4Row9(t *testing.T) {
 
 	ctx := context.Background()
 	d := dbtest.Open(t, i.database)
-	i.eventually(30*time.Second, "the log is sealed", func() (bool, string) {
+	i.eventually(60*time.Second, "the log is sealed", func() (bool, string) {
 		var chunks int
 		err := d.Read(ctx, func(tx *db.Tx) error { return tx.QueryRowContext(ctx, "SELECT COUNT(*) FROM log_chunk").Scan(&chunks) })
 		return err == nil && chunks == 0, fmt.Sprint(chunks, err)
