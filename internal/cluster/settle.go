@@ -94,39 +94,28 @@ func (s *session) settleAndClaim(ctx context.Context, tx *db.Tx, f *flight) (out
 	if c != nil && (len(c.kinds) == 0 || c.most <= 0) {
 		c = nil
 	}
-	if !together {
+	switch {
+	case together:
 		if c != nil {
-			if out.got, err = claim(ctx, tx, *c); err != nil {
-				return out, err
-			}
-			out.took = len(out.got)
+			batch = append(batch, claimStatement(tx, *c, &out.got))
 		}
-		if ending {
-			more, err := claimEnding(ctx, tx, s.n.conf.Name, s.epoch, s.kinds)
-			out.got = append(out.got, more...)
-			return out, err
+		send := tx.SendLast
+		if ending || crashpoint.On { // more is to be asked; a process may die between the last statement and the commit
+			send = tx.Send
 		}
-		return out, nil
+		if err = send(ctx, batch...); err == nil {
+			byPlace(tx, out.got)
+		}
+	case c != nil:
+		out.got, err = claim(ctx, tx, *c)
 	}
-	if c != nil {
-		batch = append(batch, claimStatement(tx, *c, &out.got))
-	}
-	if ending || crashpoint.On { // a process may die between the last statement and the commit
-		err = tx.Send(ctx, batch...)
-	} else {
-		err = tx.SendLast(ctx, batch...)
-	}
-	if err != nil {
-		return out, err
-	}
-	byPlace(tx, out.got)
 	out.took = len(out.got)
-	if ending {
-		more, err := claimEnding(ctx, tx, s.n.conf.Name, s.epoch, s.kinds)
-		out.got = append(out.got, more...)
+	if err != nil || !ending {
 		return out, err
 	}
-	return out, nil
+	more, err := claimEnding(ctx, tx, s.n.conf.Name, s.epoch, s.kinds)
+	out.got = append(out.got, more...)
+	return out, err
 }
 
 // endStatements end tasks under their fences and let the next ones of their turns be ready. over is filled with those

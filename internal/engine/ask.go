@@ -146,10 +146,7 @@ func (d *walk) hear(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.took(changes)
-	d.mu.Lock()
-	d.runs = after
-	d.mu.Unlock()
+	d.stored(after, changes)
 	return nil
 }
 
@@ -212,9 +209,6 @@ func (d *walk) withdraw(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.took(changes)
-	d.mu.Lock()
-	d.runs = after
-	d.mu.Unlock()
+	d.stored(after, changes)
 	return nil
 }

@@ -352,10 +352,7 @@ func (d *walk) apply(ctx context.Context, decision deployment.Decision) (started
 	if err != nil {
 		return nil, err
 	}
-	d.took(changes)
-	d.mu.Lock()
-	d.runs = after
-	d.mu.Unlock()
+	d.stored(after, changes)
 	return started, nil
 }
 
@@ -409,8 +406,8 @@ func (d *walk) changes(runs []deployment.Run) []tasklog.Entry {
 	return entries
 }
 
-// took remembers what the log tree shows now.
-func (d *walk) took(changes []tasklog.Entry) {
+// stored remembers the rows and what the log tree shows, once both are committed. The caller is in the gate.
+func (d *walk) stored(runs []deployment.Run, changes []tasklog.Entry) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, entry := range changes {
@@ -418,6 +415,7 @@ func (d *walk) took(changes []tasklog.Entry) {
 			d.statuses[entry.Activity] = entry.Change.Status
 		}
 	}
+	d.runs = runs
 }
 
 // attempt carries one attempt out and stores how it ended.
@@ -463,10 +461,7 @@ func (d *walk) attempt(ctx context.Context, stop context.CancelCauseFunc, run de
 		stop(err)
 		return
 	}
-	d.took(changes)
-	d.mu.Lock()
-	d.runs[i] = run
-	d.mu.Unlock()
+	d.stored(after, changes)
 	select {
 	case d.wake <- struct{}{}:
 	default: // the walker is told already
