@@ -82,7 +82,7 @@ func (d *walk) makePlan(ctx context.Context) error {
 	plan, err := deployment.NewPlan(in)
 	first := []tasklog.Entry{{Activity: d.task.Id, Change: &tasklog.Change{Name: d.task.Description, Status: tasklog.Running, Summary: true}}}
 	if err != nil {
-		_ = d.tell(ctx, "refusal", first, func(*db.Tx) error { return nil })
+		_ = d.note(ctx, "refusal", first...)
 		return err
 	}
 	for _, warning := range plan.Warnings {

@@ -193,6 +193,18 @@ func (w *work) tell(ctx context.Context, point string, entries []tasklog.Entry, 
 	return w.fenced(ctx, point, func(tx *db.Tx) error { return tasklog.Append(ctx, tx, w.fence, entries...) }, fn)
 }
 
+// note writes to the log and does nothing else.
+func (w *work) note(ctx context.Context, point string, entries ...tasklog.Entry) error {
+	return w.tell(ctx, point, entries, func(*db.Tx) error { return nil })
+}
+
+// opens begins a task's log with its root activity, and a line.
+func (w *work) opens(ctx context.Context, point, text string) error {
+	return w.note(ctx, point,
+		tasklog.Entry{Activity: w.task.Id, Change: &tasklog.Change{Name: w.task.Description, Status: tasklog.Running, Summary: true}},
+		tasklog.Line(w.task.Id, tasklog.Info, text))
+}
+
 func (w *work) fenced(ctx context.Context, point string, hold, fn func(tx *db.Tx) error) error {
 	crashpoint.Reach(point + " before")
 	err := w.DB.InTx(ctx, func(tx *db.Tx) error {
@@ -215,7 +227,7 @@ func (w *work) fenced(ctx context.Context, point string, hold, fn func(tx *db.Tx
 // say writes lines into one activity.
 func (w *work) say(ctx context.Context, activity string, category tasklog.Category, format string, args ...any) {
 	text := w.mask.text(fmt.Sprintf(format, args...))
-	err := w.tell(ctx, "say", []tasklog.Entry{tasklog.Line(activity, category, text)}, func(*db.Tx) error { return nil })
+	err := w.note(ctx, "say", tasklog.Line(activity, category, text))
 	if err != nil && ctx.Err() == nil {
 		w.Log.Warn("cannot write to a task's log", "task", w.task.Id, "err", err)
 	}

@@ -48,12 +48,7 @@ func (e *Engine) health(ctx context.Context, w *work) (cluster.Outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = w.store(ctx, "health begin", func(tx *db.Tx) error {
-		return tasklog.Append(ctx, tx, w.fence,
-			tasklog.Entry{Activity: w.task.Id, Change: &tasklog.Change{Name: w.task.Description, Status: tasklog.Running, Summary: true}},
-			tasklog.Line(w.task.Id, tasklog.Info, fmt.Sprintf("Checking %d machines.", len(all))))
-	})
-	if err != nil {
+	if err := w.opens(ctx, "health begin", fmt.Sprintf("Checking %d machines.", len(all))); err != nil {
 		return nil, err
 	}
 	bad, err := w.checkAll(ctx, all, policies, how{onlyConnection: arguments.OnlyTestConnection, script: limit, connect: connect})
@@ -159,9 +154,7 @@ const busy = ""
 // check asks one machine and writes down what it found (H2, H5).
 func (w *work) check(ctx context.Context, c checked, policy machine.Policy, h how) (status string, err error) {
 	activity := w.task.Id + "/" + c.id
-	if err := w.store(ctx, "check begin", func(tx *db.Tx) error {
-		return tasklog.Append(ctx, tx, w.fence, tasklog.Open(activity, w.task.Id, c.name, tasklog.Running))
-	}); err != nil {
+	if err := w.note(ctx, "check begin", tasklog.Open(activity, w.task.Id, c.name, tasklog.Running)); err != nil {
 		return "", err
 	}
 	status, summary, facts, err := w.ask(ctx, c, policy, h, activity)

@@ -77,7 +77,7 @@ func (c *checking) all(ctx context.Context) error {
 	if strangers > 0 {
 		text += fmt.Sprintf(" %d files (%s) belong to no package.", strangers, size(bytes))
 	}
-	return c.tell(ctx, tasklog.Info, text)
+	return c.remark(ctx, text)
 }
 
 // resume reads how far an earlier owner came; false when nobody began.
@@ -93,9 +93,7 @@ func (c *checking) resume(ctx context.Context) (begun bool, err error) {
 	if err != nil || begun {
 		return begun, err
 	}
-	return false, c.store(ctx, "check begin", func(tx *db.Tx) error {
-		return tasklog.Append(ctx, tx, c.fence, tasklog.Entry{Activity: c.task.Id, Change: &tasklog.Change{Name: c.task.Description, Status: tasklog.Running, Summary: true}})
-	})
+	return false, c.note(ctx, "check begin", tasklog.Entry{Activity: c.task.Id, Change: &tasklog.Change{Name: c.task.Description, Status: tasklog.Running, Summary: true}})
 }
 
 // storeIsThere refuses to call every package missing because a share is not mounted.
@@ -106,10 +104,8 @@ func (c *checking) storeIsThere(ctx context.Context) error {
 	return nil
 }
 
-func (c *checking) tell(ctx context.Context, category tasklog.Category, text string) error {
-	return c.store(ctx, "check says", func(tx *db.Tx) error {
-		return tasklog.Append(ctx, tx, c.fence, tasklog.Line(c.task.Id, category, text))
-	})
+func (c *checking) remark(ctx context.Context, text string) error {
+	return c.note(ctx, "check says", tasklog.Line(c.task.Id, tasklog.Info, text))
 }
 
 func (c *checking) goOn(ctx context.Context) error {
@@ -166,7 +162,7 @@ func (c *checking) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := c.tell(ctx, tasklog.Info, fmt.Sprintf("%d contents of packages (%s) are read, at %s a second at most.", max(all-c.contents, 0), size(max(total-c.bytes, 0)), size(checkPace))); err != nil {
+	if err := c.remark(ctx, fmt.Sprintf("%d contents of packages (%s) are read, at %s a second at most.", max(all-c.contents, 0), size(max(total-c.bytes, 0)), size(checkPace))); err != nil {
 		return err
 	}
 	reading, stop := context.WithCancelCause(ctx)

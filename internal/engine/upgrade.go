@@ -48,12 +48,7 @@ func (e *Engine) upgrade(ctx context.Context, w *work) (cluster.Outcome, error) 
 	if err != nil {
 		return nil, err
 	}
-	err = w.store(ctx, "upgrade begin", func(tx *db.Tx) error {
-		return tasklog.Append(ctx, tx, w.fence,
-			tasklog.Entry{Activity: w.task.Id, Change: &tasklog.Change{Name: w.task.Description, Status: tasklog.Running, Summary: true}},
-			tasklog.Line(w.task.Id, tasklog.Info, fmt.Sprintf("Upgrading the agents of %d machines.", len(all))))
-	})
-	if err != nil {
+	if err := w.opens(ctx, "upgrade begin", fmt.Sprintf("Upgrading the agents of %d machines.", len(all))); err != nil {
 		return nil, err
 	}
 	var mu sync.Mutex
